@@ -1,0 +1,1 @@
+"""vllm-fleet: bare GPU hosts to a watched, safe, fast vLLM fleet over SSH."""

@@ -1,0 +1,132 @@
+"""From services and hosts to engines: replica, rank, GPUs and ports, from declared data alone.
+
+Nothing here asks a host, so ranks and scrape targets are the same whatever `--limit` leaves out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from vllm_fleet.schema import ConfigError, Fleet, Host, Service
+
+
+@dataclass(frozen=True)
+class Placement:
+    """One vLLM process group on one host: a whole replica, or one rank of a replica that spans hosts."""
+
+    service: Service
+    host: Host
+    replica: int
+    """0-based, over all hosts."""
+    rank: int
+    """0-based among the hosts of this replica; rank 0 answers requests."""
+    members: tuple[Host, ...]
+    """The hosts of this replica in rank order."""
+    slot: int
+    """0-based among this service's engines on this host; moves the ports."""
+    slots: int
+    """How many engines of this service run on this host."""
+    gpus: tuple[int, ...]
+
+    @property
+    def instance(self) -> str:
+        """The engine's name on its host: the service's, with a number only where one host runs several."""
+        return self.service.name if self.slots == 1 else f"{self.service.name}-{self.slot}"
+
+    @property
+    def unit(self) -> str:
+        return f"vllm-{self.instance}.service"
+
+    @property
+    def port(self) -> int:
+        return self.service.port + self.slot
+
+    @property
+    def master_port(self) -> int:
+        return self.service.master_port + self.slot
+
+    @property
+    def head(self) -> bool:
+        """True for the engine that serves the API of its replica."""
+        return self.rank == 0
+
+    @property
+    def endpoint(self) -> str:
+        """`address:port` of this engine's API, an IPv6 address in brackets."""
+        address = self.host.address
+        return f"[{address}]:{self.port}" if ":" in address else f"{address}:{self.port}"
+
+
+def place(fleet: Fleet) -> list[Placement]:
+    """All engines of the fleet, in the order services, replicas, ranks.
+
+    Each replica goes to the allowed hosts that run fewest engines of its service (ties: the order in which the
+    service names them) and have its GPUs free, so replicas spread before they share a host.
+    Raises ConfigError when GPUs run out or two engines' ports meet.
+    """
+    free = {host.name: list(range(host.gpus)) for host in fleet.hosts}
+    placed: list[Placement] = []
+    for service in fleet.services:
+        placed += _place_service(fleet, service, free)
+    _check_ports(placed)
+    return placed
+
+
+def on_host(placements: list[Placement], host_name: str) -> list[Placement]:
+    """The engines of one host."""
+    return [placement for placement in placements if placement.host.name == host_name]
+
+
+def heads(placements: list[Placement], service_name: str) -> list[Placement]:
+    """The engines of a service that answer requests, one a replica."""
+    return [placement for placement in placements if placement.service.name == service_name and placement.head]
+
+
+def _place_service(fleet: Fleet, service: Service, free: dict[str, list[int]]) -> Iterator[Placement]:
+    running = dict.fromkeys(service.hosts, 0)
+    chosen: list[tuple[int, int, tuple[str, ...], str, tuple[int, ...]]] = []
+    for replica in range(service.replicas):
+        names = _pick_hosts(service, running, free)
+        for rank, name in enumerate(names):
+            gpus = tuple(free[name][: service.gpus_per_node])
+            free[name] = free[name][service.gpus_per_node :]
+            chosen.append((replica, rank, names, name, gpus))
+            running[name] += 1
+    slots = dict.fromkeys(service.hosts, 0)
+    for replica, rank, names, name, gpus in chosen:
+        yield Placement(
+            service=service,
+            host=fleet.host(name),
+            replica=replica,
+            rank=rank,
+            members=tuple(fleet.host(member) for member in names),
+            slot=slots[name],
+            slots=running[name],
+            gpus=gpus,
+        )
+        slots[name] += 1
+
+
+def _pick_hosts(service: Service, running: dict[str, int], free: dict[str, list[int]]) -> tuple[str, ...]:
+    fits = [name for name in service.hosts if len(free[name]) >= service.gpus_per_node]
+    if len(fits) < service.nodes:
+        left = ", ".join(f"{name} {len(free[name])}" for name in service.hosts)
+        raise ConfigError(
+            f"services.{service.name}.replicas: each needs {service.gpus_per_node} GPUs on {service.nodes} host(s), "
+            f"free are {left}; add hosts, or lower replicas or a parallel size"
+        )
+    return tuple(sorted(fits, key=lambda name: running[name])[: service.nodes])
+
+
+def _check_ports(placed: list[Placement]) -> None:
+    taken: dict[tuple[str, int], str] = {}
+    for placement in placed:
+        ports = [placement.port] + ([placement.master_port] if len(placement.members) > 1 else [])
+        for port in ports:
+            other = taken.setdefault((placement.host.name, port), placement.service.name)
+            if other != placement.service.name:
+                raise ConfigError(
+                    f"services.{placement.service.name}.port: several engines of {other} on {placement.host.name} "
+                    f"also take port {port}; move one service's port further away"
+                )

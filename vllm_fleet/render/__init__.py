@@ -1,0 +1,1 @@
+"""Objects to text: the only writer of units and configuration files."""

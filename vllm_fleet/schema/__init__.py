@@ -1,0 +1,16 @@
+"""Typed configuration: every default and every validation error of the bundle."""
+
+from .errors import ConfigError
+from .fleet import Fleet
+from .gateway import Gateway
+from .host import Host, hosts_of
+from .monitoring import Monitoring
+from .secret import Secret
+from .service import Container, Service, Venv
+from .versions import AptRepository, Versions
+from .weights import Archive, Directory, Hub, Shape
+
+__all__ = [
+    "AptRepository", "Archive", "ConfigError", "Container", "Directory", "Fleet", "Gateway", "Host", "Hub",
+    "Monitoring", "Secret", "Service", "Shape", "Venv", "Versions", "hosts_of",
+]  # fmt: skip

@@ -1,0 +1,65 @@
+"""The one error a user's configuration can raise, and how pydantic's findings become its lines."""
+
+from __future__ import annotations
+
+import difflib
+from typing import Any
+
+from pydantic import ValidationError
+
+# The only pyinfra import of the pure layers: pyinfra prints a traceback for any other exception that
+# an inventory or group data file raises (pyinfra_cli.util.exec_file, 3.10).
+from pyinfra.api.exceptions import PyinfraError
+
+
+class ConfigError(PyinfraError):
+    """Bad configuration: one line a finding, each `path: what is wrong; how to mend it`."""
+
+    # pyinfra puts the innermost line of a traceback before the message, which would be a line of ours.
+    __traceback__ = None
+
+    def __init__(self, *findings: str) -> None:
+        self.message = "\n".join(findings)
+        super().__init__(self.message)
+
+
+class FieldError(ValueError):
+    """Raised inside a validator to say which field is wrong; `message` holds what and the mend."""
+
+    def __init__(self, field: str, message: str) -> None:
+        self.field = field
+        super().__init__(message)
+
+
+def findings(error: ValidationError, path: str, wanted: dict[str, str | None]) -> list[str]:
+    """One line for each of pydantic's errors.
+
+    `path` is the object's own (`services.chat`); `wanted` holds its fields, each with what its value should be
+    ("an image by digest ...") where the type alone does not tell.
+    """
+    return [_finding(item, path, wanted) for item in error.errors(include_url=False)]
+
+
+def _finding(item: Any, path: str, wanted: dict[str, str | None]) -> str:
+    # pydantic puts the tag of a discriminated union into loc, e.g. ('model', 'Hub'): not part of a user's path
+    loc = [str(part) for part in item["loc"] if not (isinstance(part, str) and "[" in part)]
+    cause = item.get("ctx", {}).get("error")
+    if isinstance(cause, FieldError):
+        loc.append(cause.field)
+    where = ".".join(part for part in [path, *loc] if part)
+    match item["type"]:
+        case "extra_forbidden":
+            close = difflib.get_close_matches(loc[-1], wanted, n=1)
+            mend = f"did you mean {close[0]}?" if close else f"known keys: {', '.join(sorted(wanted))}"
+            return f"{where}: unknown key; {mend}"
+        case "missing":
+            return f"{where}: is required; add it"
+        case "value_error":
+            return f"{where}: {cause}"
+        case _:
+            mend = wanted.get(loc[0]) if loc else None
+            return f"{where}: {_lower(item['msg'])}, got {item['input']!r}; {f'give {mend}' if mend else 'change it'}"
+
+
+def _lower(message: str) -> str:
+    return message[:1].lower() + message[1:]

@@ -1,0 +1,105 @@
+"""The whole fleet: everything a deploy knows, checked against itself before a connection is opened."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from pydantic import field_validator, model_validator
+
+from .base import Model
+from .errors import FieldError
+from .gateway import Gateway
+from .host import GATEWAY, GPU, MONITORING, Host
+from .monitoring import Monitoring
+from .service import Service
+from .versions import Versions
+
+
+class Fleet(Model):
+    """Hosts, services, gateway and monitoring of one inventory."""
+
+    hosts: list[Host]
+    services: list[Service]
+    gateway: Gateway
+    monitoring: Monitoring
+    versions: Versions = Versions()
+
+    @classmethod
+    def path_of(cls, data: dict[str, Any]) -> str:
+        return ""
+
+    def host(self, name: str) -> Host:
+        return next(host for host in self.hosts if host.name == name)
+
+    def hosts_in(self, group: str) -> list[Host]:
+        return [host for host in self.hosts if group in host.groups]
+
+    @field_validator("hosts")
+    @classmethod
+    def _hosts(cls, hosts: list[Host]) -> list[Host]:
+        _unique("hosts", "address", [(host.name, host.address) for host in hosts])
+        return hosts
+
+    @field_validator("services")
+    @classmethod
+    def _services(cls, services: list[Service]) -> list[Service]:
+        _unique("services", "name", [(f"#{number}", service.name) for number, service in enumerate(services, 1)])
+        _unique("services", "served_name", [(service.name, service.model_name) for service in services])
+        return services
+
+    @model_validator(mode="after")
+    def _agrees(self) -> Fleet:
+        for group in (GPU, GATEWAY, MONITORING):
+            if not self.hosts_in(group):
+                raise FieldError("hosts", f"no host is in the inventory group {group!r}; add that list to the inventory")
+        gpu_hosts = {host.name: host for host in self.hosts_in(GPU)}
+        for service in self.services:
+            for name in service.hosts:
+                if name not in gpu_hosts:
+                    raise FieldError(
+                        f"services.{service.name}.hosts",
+                        f"{name!r} is not in the inventory's group 'gpu'; add it there, or use "
+                        + ", ".join(gpu_hosts),
+                    )
+                if service.nodes > 1 and not gpu_hosts[name].interface:
+                    raise FieldError(
+                        f"hosts.{name}.interface",
+                        f"is needed for {service.name}, which spans hosts; name the interface of {gpu_hosts[name].address}",
+                    )
+        self._ports_differ()
+        return self
+
+    def _ports_differ(self) -> None:
+        for host in self.hosts:
+            taken: dict[int, str] = {}
+            for port, owner in self._ports_of(host):
+                if port in taken:
+                    raise FieldError(
+                        owner, f"port {port} on {host.name} is also {taken[port]}'s; give one of them another port"
+                    )
+                taken[port] = owner
+
+    def _ports_of(self, host: Host) -> Iterator[tuple[int, str]]:
+        """Ports declared on a host and the path that declares each; a replica's offset is the planner's matter."""
+        yield host.ssh_port, f"hosts.{host.name}.ssh_port"
+        yield self.monitoring.node_exporter_port, "monitoring.node_exporter_port"
+        if GATEWAY in host.groups:
+            yield self.gateway.port, "gateway.port"
+            yield self.gateway.stats_port, "gateway.stats_port"
+        if MONITORING in host.groups:
+            yield self.monitoring.prometheus_port, "monitoring.prometheus_port"
+            yield self.monitoring.alertmanager_port, "monitoring.alertmanager_port"
+        for service in self.services:
+            if host.name in service.hosts:
+                yield service.port, f"services.{service.name}.port"
+                if service.nodes > 1:
+                    yield service.master_port, f"services.{service.name}.master_port"
+
+
+def _unique(path: str, field: str, pairs: list[tuple[str, str]]) -> None:
+    seen: dict[str, str] = {}
+    for owner, value in pairs:
+        if value in seen:
+            raise FieldError(f"{owner}.{field}", f"{value!r} is also that of {seen[value]}; make them different")
+        seen[value] = owner

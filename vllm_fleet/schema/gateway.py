@@ -1,0 +1,52 @@
+"""The gateway: the one door to the fleet."""
+
+from __future__ import annotations
+
+import ipaddress
+from typing import Annotated
+
+from pydantic import Field, field_validator
+
+from .base import Model, Port
+from .secret import Secret
+
+# What vLLM's OpenAI server offers for inference and guards with the API key (vllm-facts section 4). Everything
+# else (/invocations, /tokenize, /metrics, /scale_elastic_ep ...) is open on the engine and must not pass.
+INFERENCE_ROUTES = (
+    "/v1/chat/completions",
+    "/v1/completions",
+    "/v1/embeddings",
+    "/v1/messages",
+    "/v1/models",
+    "/v1/responses",
+)
+
+
+def check_networks(values: list[str]) -> list[str]:
+    """The networks in canonical form, or ValueError naming the one that is not a network."""
+    try:
+        return [str(ipaddress.ip_network(value)) for value in values]
+    except ValueError as error:
+        raise ValueError(f"{error}; write networks as 10.0.0.0/8 or 0.0.0.0/0") from None
+
+
+class Gateway(Model):
+    """HAProxy in front of all services, on the hosts of the inventory group `gateway`."""
+
+    api_keys: Annotated[list[Secret], Field(min_length=1)]
+    """Keys that clients may use; several at once to rotate."""
+    port: Port = 8080
+    stats_port: Port = 8404
+    clients: list[str] = ["0.0.0.0/0", "::/0"]
+    """Networks whose clients may connect."""
+    routes: list[str] = list(INFERENCE_ROUTES)
+    max_body_kib: Annotated[int, Field(ge=16, le=16384)] = 1024
+    """Largest request. Each open request holds a buffer of this size, for the model's name stands in the body."""
+    max_connections: Annotated[int, Field(ge=1)] = 512
+    request_timeout_seconds: Annotated[int, Field(ge=1)] = 600
+    """Longest silence of an engine: covers queueing and prefill before the first token."""
+
+    @field_validator("clients")
+    @classmethod
+    def _networks(cls, values: list[str]) -> list[str]:
+        return check_networks(values)

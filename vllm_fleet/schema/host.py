@@ -1,0 +1,66 @@
+"""Hosts, read from a pyinfra inventory module without pyinfra."""
+
+from __future__ import annotations
+
+import ipaddress
+from types import ModuleType
+from typing import Annotated, Any
+
+from pydantic import Field, field_validator
+
+from .base import Model, Name, Port
+from .errors import ConfigError
+
+GPU, GATEWAY, MONITORING = "gpu", "gateway", "monitoring"
+"""The inventory groups that give a host its roles."""
+
+
+class Host(Model):
+    """One machine. `address` is the private one, on which engines listen and hosts talk to each other."""
+
+    name: Name
+    address: str
+    groups: tuple[str, ...] = ()
+    gpus: Annotated[int, Field(ge=0, le=16)] = 0
+    gpu_memory_gib: Annotated[float, Field(gt=0)] | None = None
+    interface: str | None = None
+    """The network interface of `address`, for NCCL and Gloo; needed on hosts of models that span hosts."""
+    infiniband: str | None = None
+    """The HCAs NCCL may use (NCCL_IB_HCA, e.g. `mlx5_0,mlx5_1`); None turns InfiniBand off."""
+    ssh_port: Port = 22
+
+    @field_validator("address")
+    @classmethod
+    def _is_ip(cls, value: str) -> str:
+        try:
+            return str(ipaddress.ip_address(value))
+        except ValueError:
+            raise ValueError(f"{value!r} is not an IP address; give the host's private address") from None
+
+    @classmethod
+    def path_of(cls, data: dict[str, Any]) -> str:
+        return f"hosts.{data.get('name', '?')}"
+
+
+def hosts_of(inventory: ModuleType) -> list[Host]:
+    """Every host of an inventory module: its module-level lists are groups, the tuples' second part its data.
+
+    Keys that are pyinfra's own (`ssh_user`, `ssh_key`, `_sudo` ...) are left to pyinfra, except `ssh_port`,
+    which the firewall needs too. Raises ConfigError for unknown keys or a host declared twice with data.
+    """
+    data: dict[str, dict[str, Any]] = {}
+    groups: dict[str, set[str]] = {}
+    for group, entries in vars(inventory).items():
+        if group.startswith("_") or not isinstance(entries, list):
+            continue
+        for entry in entries:
+            name, values = entry if isinstance(entry, tuple) else (entry, {})
+            groups.setdefault(name, set()).add(group)
+            if values and data.get(name):
+                raise ConfigError(f"hosts.{name}: declared twice with data; keep the data in one group")
+            data[name] = data.get(name) or _ours(values)
+    return [Host(name=name, groups=tuple(sorted(groups[name])), **values) for name, values in data.items()]
+
+
+def _ours(values: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in values.items() if key == "ssh_port" or not key.startswith(("ssh_", "_"))}

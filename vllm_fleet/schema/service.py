@@ -1,0 +1,172 @@
+"""A service: one model, how it runs, and where."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from .base import Model, Name, Port
+from .errors import FieldError
+from .secret import Secret
+from .weights import Source
+
+# vLLM options that a typed field of Service or the bundle itself sets; said twice they could disagree.
+OWNED_OPTIONS: dict[str, str] = {
+    "model": "model",
+    "served-model-name": "served_name",
+    "tensor-parallel-size": "tensor_parallel_size",
+    "pipeline-parallel-size": "pipeline_parallel_size",
+    "data-parallel-size": "data_parallel_size",
+    "nnodes": "nodes",
+    "max-model-len": "max_model_len",
+    "gpu-memory-utilization": "gpu_memory_utilization",
+    "dtype": "dtype",
+    "quantization": "quantization",
+    "kv-cache-dtype": "kv_cache_dtype",
+    "enable-prefix-caching": "prefix_caching",
+    "port": "port",
+    "master-port": "master_port",
+    "api-key": "api_key",
+    "shutdown-timeout": "drain_seconds",
+}
+_PLACED_OPTIONS = {"host", "node-rank", "master-addr", "headless", "config", "revision", "distributed-executor-backend"}
+
+# Environment that would open or break an engine, with the reason (shared with the error message).
+FORBIDDEN_ENV: dict[str, str] = {
+    "VLLM_API_KEY": "an environment variable shows in docker inspect and /proc; use api_key=Secret(...)",
+    "VLLM_SERVER_DEV_MODE": "it opens weight updates and remote calls to anyone who reaches the port; remove it",
+    "HF_TOKEN": "engines run offline; put the token into model=Hub(..., token=Secret(...))",
+    "VLLM_HOST_IP": "it is the host's declared address; set the host's address in the inventory",
+}
+
+
+class Container(Model):
+    """vLLM from an image, pinned by digest so that every host runs the same bytes."""
+
+    kind: Literal["container"] = "container"
+    image: Annotated[
+        str,
+        Field(pattern=r"^[^\s@]+@sha256:[0-9a-f]{64}$", description="an image by digest: name@sha256:<64 hex digits>"),
+    ]
+
+
+class Venv(Model):
+    """vLLM in a virtual environment from locked wheels (`requirements` has a hash a line)."""
+
+    kind: Literal["venv"] = "venv"
+    python: Annotated[str, Field(pattern=r"^/")] = "/usr/bin/python3"
+    requirements: str
+    find_links: str | None = None
+    """A folder or page of wheels to install from instead of the host's package index."""
+
+
+Runtime = Annotated[Container | Venv, Field(discriminator="kind")]
+
+
+class Service(Model):
+    """One model served by `replicas` engines. Defaults are vLLM's own where it has one."""
+
+    name: Name
+    model: Source
+    runtime: Runtime
+    hosts: Annotated[list[str], Field(min_length=1, description="the names of hosts of the group gpu")]
+    api_key: Secret
+    served_name: str | None = None
+    replicas: Annotated[int, Field(ge=1)] = 1
+    device: Literal["cuda", "cpu"] = "cuda"
+
+    tensor_parallel_size: Annotated[int, Field(ge=1)] = 1
+    pipeline_parallel_size: Annotated[int, Field(ge=1)] = 1
+    data_parallel_size: Annotated[int, Field(ge=1)] = 1
+    nodes: Annotated[int, Field(ge=1)] = 1
+    """Hosts that one replica spans."""
+
+    max_model_len: Annotated[int, Field(ge=1)] | None = None
+    gpu_memory_utilization: Annotated[float, Field(gt=0, le=1)] = 0.92
+    dtype: Literal["auto", "bfloat16", "float16", "float32"] = "auto"
+    quantization: str | None = None
+    """Only to quantize on load (`fp8`); a quantized checkpoint says so itself."""
+    kv_cache_dtype: Literal["auto", "bfloat16", "fp8", "fp8_e4m3", "fp8_e5m2"] = "auto"
+    prefix_caching: bool = True
+
+    options: dict[str, Any] = {}
+    """Any other `vllm serve` option by its long name: `{"max-num-seqs": 64, "speculative-config": {...}}`."""
+    env: dict[str, str] = {}
+
+    port: Port = 8000
+    master_port: Port = 29501
+    drain_seconds: Annotated[int, Field(ge=0, le=3600)] = 60
+    """How long a stopping engine may finish its requests."""
+    start_seconds: Annotated[int, Field(ge=30)] = 1800
+    """How long a deploy waits for the first completion before it fails."""
+
+    @classmethod
+    def path_of(cls, data: dict[str, Any]) -> str:
+        return f"services.{data.get('name', '?')}"
+
+    @property
+    def model_name(self) -> str:
+        """The name clients send as `model`."""
+        return self.served_name or self.model.name
+
+    @property
+    def gpus_per_replica(self) -> int:
+        return self.tensor_parallel_size * self.pipeline_parallel_size * self.data_parallel_size
+
+    @property
+    def gpus_per_node(self) -> int:
+        """GPUs a replica takes on each of its hosts; 0 on CPU."""
+        return self.gpus_per_replica // self.nodes if self.device == "cuda" else 0
+
+    @field_validator("options")
+    @classmethod
+    def _options(cls, options: dict[str, Any]) -> dict[str, Any]:
+        for key in options:
+            if key.startswith("-") or "_" in key:
+                name = key.lstrip("-").replace("_", "-")
+                raise FieldError(key, f"write the option's long name without leading dashes: {name!r}")
+            if key in OWNED_OPTIONS:
+                raise FieldError(key, f"is a field of the service; set {OWNED_OPTIONS[key]} instead")
+            if key in _PLACED_OPTIONS:
+                raise FieldError(key, "is set from the placement; remove it")
+        return options
+
+    @field_validator("env")
+    @classmethod
+    def _env(cls, env: dict[str, str]) -> dict[str, str]:
+        for key, value in env.items():
+            if key in FORBIDDEN_ENV:
+                raise FieldError(key, FORBIDDEN_ENV[key])
+            if not key.isidentifier() or "\n" in value:
+                raise FieldError(key, "is not a plain environment variable; use a name and a one-line value")
+        return env
+
+    @model_validator(mode="after")
+    def _parallel(self) -> Service:
+        shape = self.model.known_shape()
+        if shape and shape.attention_heads % self.tensor_parallel_size:
+            sizes = [str(size) for size in shape.tensor_parallel_sizes()]
+            raise FieldError(
+                "tensor_parallel_size",
+                f"{self.tensor_parallel_size} does not divide {shape.attention_heads} attention heads "
+                f"({self.model.name}); use {', '.join(sizes[:-1])} or {sizes[-1]}",
+            )
+        if shape and self.pipeline_parallel_size > shape.layers:
+            raise FieldError(
+                "pipeline_parallel_size",
+                f"{self.pipeline_parallel_size} is more than the {shape.layers} layers of {self.model.name}; lower it",
+            )
+        if self.gpus_per_replica % self.nodes:
+            raise FieldError(
+                "nodes",
+                f"{self.gpus_per_replica} GPUs (tensor x pipeline x data parallel) do not divide over "
+                f"{self.nodes} hosts; change nodes or a parallel size",
+            )
+        if self.nodes > 1 and self.data_parallel_size > 1:
+            raise FieldError("data_parallel_size", "is for replicas on one host; use replicas for more hosts")
+        if len(set(self.hosts)) != len(self.hosts):
+            raise FieldError("hosts", "names a host twice; use replicas to run several engines on one host")
+        if self.nodes > len(self.hosts):
+            raise FieldError("nodes", f"{self.nodes} hosts a replica, but hosts names {len(self.hosts)}; add hosts")
+        return self
