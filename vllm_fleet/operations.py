@@ -1,0 +1,164 @@
+"""Our own pyinfra operations: files as one archive, releases, units."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import io
+import shlex
+import tarfile
+from collections.abc import Iterator
+from io import StringIO
+
+from pyinfra import host, logger, state
+from pyinfra.api import StringCommand, operation
+from pyinfra.api.exceptions import OperationError
+from pyinfra.api.operation import OperationMeta
+from pyinfra.api.output import format_text
+from pyinfra.facts.files import FileContents
+from pyinfra.operations.util.files import generate_color_diff
+
+from vllm_fleet.facts import RUN_SALT, Files, FileState, Links, Names, Succeeds, Units
+from vllm_fleet.render.files import File
+
+Commands = Iterator[str | StringCommand]
+
+# Unpacks the archive on standard input beside its targets' file system root, checks the staged copies, then moves
+# each over its target: a reader sees the old file or the new one, never half of one.
+_PLACE = """\
+set -eu; umask 022
+stage=$(mktemp -d /var/tmp/vllm-fleet.XXXXXX); trap 'rm -rf "$stage"' EXIT
+base64 -d | tar --extract --preserve-permissions --directory "$stage"
+{check}
+cd "$stage"; find . -type f | while read -r file; do
+  target="/${{file#./}}"; mkdir -p "$(dirname "$target")"
+  cp --preserve=mode,ownership "$file" "$target.vllm-fleet"; mv -fT "$target.vllm-fleet" "$target"
+done
+"""
+
+
+@operation()
+def put_files(files: list[File], check: str | None = None) -> Commands:
+    """Make files as wanted: content, mode and owner. Unchanged ones are left alone; all others go in one archive.
+
+    + files: the wanted files; `secret` ones are never shown by `--diff`
+    + check: a shell command that must succeed before anything goes live, e.g. `haproxy -c -f
+      "$stage/etc/haproxy/haproxy.cfg"`; `$stage` holds the changed files under their full paths. It runs with the
+      host's other files as they are, and only when something changed.
+
+    Owners must exist on the host before the operation runs.
+    """
+    current = host.get_fact(Files, paths=[file.path for file in files], salt=RUN_SALT)
+    changed = [file for file in files if current.get(file.path) != _wanted(file)]
+    if not changed:
+        host.noop(f"{len(files)} files are as wanted")
+        return
+    for file in changed:
+        _report(file, current.get(file.path))
+    yield StringCommand("sh", "-c", shlex.quote(_PLACE.format(check=check or ":")), _stdin=_archive(changed))
+
+
+def _wanted(file: File) -> FileState:
+    digest = hashlib.sha256((RUN_SALT + file.content).encode()).hexdigest()
+    return FileState(file.mode.lstrip("0"), file.owner, file.group, digest)
+
+
+def _report(file: File, current: FileState | None) -> None:
+    """Say what changes, as pyinfra's files.put does: only under `--diff`, and without secrets."""
+    if not state.config.DIFF:
+        return
+    host.log(f"Will {'modify' if current else 'create'} {format_text(file.path, bold=True)}", logger.info)
+    if file.secret:
+        logger.info("  (secret content is not shown)")
+        return
+    old = (host.get_fact(FileContents, path=file.path) or []) if current else []
+    for line in generate_color_diff([line + "\n" for line in old], StringIO(file.content).readlines()):
+        logger.info("  %s", line)
+    if current and current.mode != file.mode.lstrip("0"):
+        logger.info("  mode %s to %s", current.mode, file.mode)
+
+
+def _archive(files: list[File]) -> str:
+    """The files as base64 of a tar archive, names relative to `/`; owners by name, so the host's own numbers count."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as archive:
+        for file in files:
+            content = file.content.encode()
+            entry = tarfile.TarInfo(file.path.lstrip("/"))
+            entry.size, entry.mode = len(content), int(file.mode, 8)
+            entry.uname, entry.gname = file.owner, file.group
+            archive.addfile(entry, io.BytesIO(content))
+    return base64.encodebytes(buffer.getvalue()).decode()
+
+
+@operation()
+def link(path: str, target: str) -> Commands:
+    """Point a symbolic link at a target, switched atomically."""
+    if host.get_fact(Links, paths=[path]).get(path) == target:
+        host.noop(f"{path} points to {target}")
+        return
+    new = shlex.quote(f"{path}.new")
+    yield f"ln -sfn {shlex.quote(target)} {new} && mv -fT {new} {shlex.quote(path)}"
+
+
+@operation()
+def remove_others(directory: str, keep: list[str], stop_unit: str | None = None) -> Commands:
+    """Remove what is in a directory and not in `keep`.
+
+    + stop_unit: stop, disable and remove this unit first; `{name}` is the entry's name, without its suffix
+    """
+    extra = [name for name in host.get_fact(Names, directory=directory) if name not in keep]
+    for name in extra:
+        if stop_unit:
+            unit = shlex.quote(stop_unit.format(name=name))
+            yield f"systemctl disable --now {unit} || true; rm -f /etc/systemd/system/{unit}; systemctl daemon-reload"
+        yield f"rm -rf {shlex.quote(f'{directory}/{name}')}"
+    if not extra:
+        host.noop(f"{directory} holds nothing else")
+
+
+@operation()
+def running(unit: str, restart_on: list[OperationMeta] = [], reload_on: list[OperationMeta] = []) -> Commands:  # noqa: B006
+    """A systemd unit that is enabled and runs, started at most once.
+
+    + unit: its full name, e.g. `haproxy.service`
+    + restart_on: operations whose changes need a restart
+    + reload_on: operations whose changes a reload takes up
+    """
+    current = host.get_fact(Units, units=[unit]).get(unit, {})
+    quoted = shlex.quote(unit)
+    commands = []
+    if current.get("NeedDaemonReload") == "yes" or not current.get("UnitFileState"):
+        commands.append("systemctl daemon-reload")
+    if current.get("UnitFileState") not in ("enabled", "static", "generated"):
+        commands.append(f"systemctl enable {quoted}")
+    if any(map(_changed, restart_on)) or current.get("ActiveState") not in ("active", "activating", "reloading"):
+        commands.append(f"systemctl restart {quoted}")
+    elif any(map(_changed, reload_on)):
+        commands.append(f"systemctl reload-or-restart {quoted}")
+    if not commands:
+        host.noop(f"{unit} is enabled and runs")
+    yield from commands
+
+
+def _changed(done: OperationMeta) -> bool:
+    """Whether an earlier operation changed (or, while preparing, would change) this host."""
+    return done.did_change() if done.is_complete() else done.will_change
+
+
+@operation()
+def run_unless(command: str, test: str, stdin: str | None = None) -> Commands:
+    """Run a shell command unless a read-only test already succeeds; the test must succeed afterwards."""
+    if host.get_fact(Succeeds, test=test):
+        host.noop("already so")
+        return
+    yield StringCommand(command, **({"_stdin": stdin} if stdin is not None else {}))
+
+
+@operation()
+def require(test: str, message: str) -> Commands:
+    """Fail the host with a one-line message unless a read-only test succeeds."""
+    if not host.get_fact(Succeeds, test=test):
+        raise OperationError(message)
+    host.noop("holds")
+    yield from ()
