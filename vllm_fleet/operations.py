@@ -9,19 +9,24 @@ import shlex
 import tarfile
 from collections.abc import Iterator
 from io import StringIO
+from pathlib import Path
 
 from pyinfra import host, logger, state
-from pyinfra.api import StringCommand, operation
+from pyinfra.api import FileUploadCommand, StringCommand, operation
 from pyinfra.api.exceptions import OperationError
 from pyinfra.api.operation import OperationMeta
 from pyinfra.api.output import format_text
 from pyinfra.facts.files import FileContents
 from pyinfra.operations.util.files import generate_color_diff
 
+from vllm_fleet import paths
+from vllm_fleet.engine.weights import archive_path
 from vllm_fleet.facts import RUN_SALT, Files, FileState, Links, Names, Succeeds, Units
 from vllm_fleet.render.files import File
+from vllm_fleet.schema import Archive, Secret
+from vllm_fleet.schema.weights import Source
 
-Commands = Iterator[str | StringCommand]
+Commands = Iterator[str | StringCommand | FileUploadCommand]
 
 # Unpacks the archive on standard input beside its targets' file system root, checks the staged copies, then moves
 # each over its target: a reader sees the old file or the new one, never half of one.
@@ -102,19 +107,39 @@ def link(path: str, target: str) -> Commands:
 
 
 @operation()
-def remove_others(directory: str, keep: list[str], stop_unit: str | None = None) -> Commands:
-    """Remove what is in a directory and not in `keep`.
-
-    + stop_unit: stop, disable and remove this unit first; `{name}` is the entry's name, without its suffix
-    """
-    extra = [name for name in host.get_fact(Names, directory=directory) if name not in keep]
+def remove_engines(keep: list[str]) -> Commands:
+    """Stop and remove the engines that are no longer placed on this host; their caches go too, weights stay."""
+    extra = [name for name in host.get_fact(Names, directory=paths.ENGINES) if name not in keep]
     for name in extra:
-        if stop_unit:
-            unit = shlex.quote(stop_unit.format(name=name))
-            yield f"systemctl disable --now {unit} || true; rm -f /etc/systemd/system/{unit}; systemctl daemon-reload"
-        yield f"rm -rf {shlex.quote(f'{directory}/{name}')}"
+        unit = shlex.quote(f"vllm-{name}.service")
+        yield f"systemctl disable --now {unit}; rm -f {paths.UNITS}/{unit}; systemctl daemon-reload"
+        yield f"rm -rf {shlex.quote(paths.engine(name))} {shlex.quote(paths.cache(name))}"
     if not extra:
-        host.noop(f"{directory} holds nothing else")
+        host.noop("no other engine is here")
+
+
+@operation()
+def remove_old_releases(directory: str) -> Commands:
+    """Keep the releases that the links name and the two latest others."""
+    if len(host.get_fact(Names, directory=directory)) <= 4:
+        host.noop("few enough")
+        return
+    links = '"$(readlink ../current)" "$(readlink ../good)"'
+    keep = f"printf '%s\\n' {links} | xargs -n1 basename"
+    yield f'cd {shlex.quote(directory)} && ls -1t | grep -vxF "$({keep})" | tail -n +3 | xargs -r rm -rf'
+
+
+@operation()
+def await_engine(instance: str, program: str, seconds: int) -> Commands:
+    """Wait until an engine answers a real completion; fails with the phase it was in and its last error lines.
+
+    The program on the host puts the last release that answered back when the new one does not.
+    """
+    if host.get_fact(Succeeds, test=f"python3 {program} {shlex.quote(instance)} --once"):
+        host.noop(f"{instance} answers")
+        return
+    # twice over: the new release, and on failure the one put back; the program keeps the time itself
+    yield StringCommand("python3", program, instance, "--wait", _timeout=2 * seconds + 120)
 
 
 @operation()
@@ -143,16 +168,39 @@ def running(unit: str, restart_on: list[OperationMeta] = [], reload_on: list[Ope
 
 def _changed(done: OperationMeta) -> bool:
     """Whether an earlier operation changed (or, while preparing, would change) this host."""
-    return done.did_change() if done.is_complete() else done.will_change
+    return bool(done.did_change() if done.is_complete() else done.will_change)
 
 
 @operation()
-def run_unless(command: str, test: str, stdin: str | None = None) -> Commands:
-    """Run a shell command unless a read-only test already succeeds; the test must succeed afterwards."""
+def run_unless(command: str, test: str) -> Commands:
+    """Run a shell command unless a read-only test already succeeds."""
     if host.get_fact(Succeeds, test=test):
         host.noop("already so")
         return
-    yield StringCommand(command, **({"_stdin": stdin} if stdin is not None else {}))
+    yield command
+
+
+@operation()
+def fetch_weights(source: Source, command: str, complete: str, token: tuple[str, Secret] | None = None) -> Commands:
+    """A model's files on the host, unless they are there already.
+
+    + source: an Archive is sent first, over the deploy's own connection
+    + command: fetches, checks and moves the files into place
+    + complete: a read-only shell test that is true when nothing is to do
+    + token: path of a file that holds the hub token while the command runs, and the token
+    """
+    if host.get_fact(Succeeds, test=complete):
+        host.noop(f"{source.name} is there")
+        return
+    if isinstance(source, Archive):
+        archive = archive_path(source)
+        yield FileUploadCommand(str(Path(source.path).resolve()), archive, remote_temp_filename=f"{archive}.sent")
+        yield f"rm -f {archive}.sent"
+    if token:
+        path, secret = token
+        yield StringCommand(f"umask 077; cat > {path}", _stdin=secret.read("model.token"))
+        command = f"trap 'rm -f {path}' EXIT; {command}"
+    yield StringCommand("sh", "-c", shlex.quote(command))
 
 
 @operation()

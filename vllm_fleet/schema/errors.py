@@ -57,8 +57,8 @@ def _finding(item: Any, path: str, wanted: dict[str, str | None]) -> str:
         case "value_error":
             return f"{where}: {cause}"
         case _:
-            mend = wanted.get(loc[0]) if loc else None
-            return f"{where}: {_lower(item['msg'])}, got {item['input']!r}; {f'give {mend}' if mend else 'change it'}"
+            hint = wanted.get(loc[0]) if loc else None
+            return f"{where}: {_lower(item['msg'])}, got {item['input']!r}; {f'give {hint}' if hint else 'change it'}"
 
 
 def _lower(message: str) -> str:

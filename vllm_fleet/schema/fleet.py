@@ -35,37 +35,48 @@ class Fleet(Model):
     def hosts_in(self, group: str) -> list[Host]:
         return [host for host in self.hosts if group in host.groups]
 
+    def engine_keys(self) -> dict[str, str]:
+        """The API keys of the engines by service name, read now. Raises ConfigError for a missing or empty one."""
+        return {service.name: service.api_key.read(f"services.{service.name}.api_key") for service in self.services}
+
+    def client_keys(self) -> list[str]:
+        """The keys clients may use at the gateway, read now. Raises ConfigError for a missing or empty one."""
+        keys = self.gateway.api_keys
+        return [key.read(f"gateway.api_keys.{number}") for number, key in enumerate(keys)]
+
     @field_validator("hosts")
     @classmethod
     def _hosts(cls, hosts: list[Host]) -> list[Host]:
-        _unique("hosts", "address", [(host.name, host.address) for host in hosts])
+        _unique("address", [(host.name, host.address) for host in hosts])
         return hosts
 
     @field_validator("services")
     @classmethod
     def _services(cls, services: list[Service]) -> list[Service]:
-        _unique("services", "name", [(f"#{number}", service.name) for number, service in enumerate(services, 1)])
-        _unique("services", "served_name", [(service.name, service.model_name) for service in services])
+        _unique("name", [(f"#{number}", service.name) for number, service in enumerate(services, 1)])
+        _unique("served_name", [(service.name, service.model_name) for service in services])
         return services
 
     @model_validator(mode="after")
     def _agrees(self) -> Fleet:
         for group in (GPU, GATEWAY, MONITORING):
             if not self.hosts_in(group):
-                raise FieldError("hosts", f"no host is in the inventory group {group!r}; add that list to the inventory")
+                raise FieldError(
+                    "hosts", f"no host is in the inventory group {group!r}; add that list to the inventory"
+                )
         gpu_hosts = {host.name: host for host in self.hosts_in(GPU)}
         for service in self.services:
             for name in service.hosts:
                 if name not in gpu_hosts:
                     raise FieldError(
                         f"services.{service.name}.hosts",
-                        f"{name!r} is not in the inventory's group 'gpu'; add it there, or use "
-                        + ", ".join(gpu_hosts),
+                        f"{name!r} is not in the inventory's group 'gpu'; add it there, or use " + ", ".join(gpu_hosts),
                     )
                 if service.nodes > 1 and not gpu_hosts[name].interface:
                     raise FieldError(
                         f"hosts.{name}.interface",
-                        f"is needed for {service.name}, which spans hosts; name the interface of {gpu_hosts[name].address}",
+                        f"is needed for {service.name}, which spans hosts; name the interface that has "
+                        f"{gpu_hosts[name].address}",
                     )
         self._ports_differ()
         return self
@@ -97,7 +108,7 @@ class Fleet(Model):
                     yield service.master_port, f"services.{service.name}.master_port"
 
 
-def _unique(path: str, field: str, pairs: list[tuple[str, str]]) -> None:
+def _unique(field: str, pairs: list[tuple[str, str]]) -> None:
     seen: dict[str, str] = {}
     for owner, value in pairs:
         if value in seen:

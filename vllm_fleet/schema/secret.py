@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import shlex
 import subprocess
+from functools import cache
 from pathlib import Path
-from typing import Any
 
 from pydantic import model_serializer, model_validator
 
@@ -72,18 +72,24 @@ class Secret(Model):
                 return Path(self.file).expanduser().read_text(encoding="utf-8")
             except (OSError, UnicodeDecodeError) as error:
                 reason = getattr(error, "strerror", None) or "not text"
-                raise ConfigError(f"{path}: cannot read file {self.file} ({reason}); create it with mode 0600") from None
+                raise ConfigError(
+                    f"{path}: cannot read file {self.file} ({reason}); create it with mode 0600"
+                ) from None
         return self._run(path)
 
     def _run(self, path: str) -> str:
         try:
-            done = subprocess.run(
-                shlex.split(self.command or ""), capture_output=True, text=True, timeout=60, check=False
-            )
+            done = _run_once(self.command or "")
         except (OSError, ValueError, subprocess.TimeoutExpired) as error:
-            raise ConfigError(f"{path}: {self._source()} did not run ({type(error).__name__}); try it by hand") from None
+            raise ConfigError(
+                f"{path}: {self._source()} did not run ({type(error).__name__}); try it by hand"
+            ) from None
         if done.returncode:
             raise ConfigError(f"{path}: {self._source()} ended with {done.returncode}; try it by hand")
         return done.stdout
 
 
+@cache
+def _run_once(command: str) -> subprocess.CompletedProcess[str]:
+    """A command's result, kept: a password manager is asked once a deploy, not once a host."""
+    return subprocess.run(shlex.split(command), capture_output=True, text=True, timeout=60, check=False)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
@@ -57,8 +59,29 @@ class Venv(Model):
     kind: Literal["venv"] = "venv"
     python: Annotated[str, Field(pattern=r"^/")] = "/usr/bin/python3"
     requirements: str
+    """The lock file on the machine that deploys."""
     find_links: str | None = None
     """A folder or page of wheels to install from instead of the host's package index."""
+
+    @field_validator("requirements")
+    @classmethod
+    def _locked(cls, path: str) -> str:
+        try:
+            lines = Path(path).read_text(encoding="utf-8").splitlines()
+        except OSError as error:
+            raise ValueError(f"cannot read {path} ({error.strerror}); write the lock file there") from None
+        if not any("--hash=" in line for line in lines):
+            raise ValueError(f"{path} has no hashes; make it with `pip-compile --generate-hashes`")
+        return path
+
+    def lock(self) -> str:
+        """The lock file's text."""
+        return Path(self.requirements).read_text(encoding="utf-8")
+
+    @property
+    def digest(self) -> str:
+        """12 hex digits that stand for these wheels on this interpreter."""
+        return hashlib.sha256(f"{self.python}\n{self.lock()}".encode()).hexdigest()[:12]
 
 
 Runtime = Annotated[Container | Venv, Field(discriminator="kind")]

@@ -1,0 +1,46 @@
+# Two commands: `make lab` (three throw-away hosts, deployed and asked one question) and `make test`.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+PYTHON ?= $(shell command -v python3.13 || command -v python3.12 || command -v python3.11 || echo python3)
+BIN := .venv/bin
+TOOLS := $(CURDIR)/.lab/cache/tools/bin
+export PATH := $(TOOLS):$(PATH)
+
+help: ## what there is
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 14
+
+.venv/.complete: requirements.lock
+	@scripts/bootstrap "$(PYTHON)"
+venv: .venv/.complete ## the locked Python environment in .venv
+
+tools: .venv/.complete ## haproxy, nft, promtool and amtool for the tests, unpacked, not installed
+	@scripts/tools
+
+lab: .venv/.complete ## boot three hosts, deploy, ask the model one question
+	@$(BIN)/python -m lab up
+	@$(BIN)/pyinfra -y inventories/lab.py deploy.py
+	@$(BIN)/fleet ask inventories/lab.py
+
+lab-down: .venv/.complete ## remove the lab: mounts, bridge, processes, disks (downloads stay in .lab/cache)
+	@$(BIN)/python -m lab down
+
+test: lint test-unit tools lab ## everything, the lab's tests included
+	$(BIN)/pytest tests -m "not gpu"
+	@echo "Not run, they need a GPU:"; $(BIN)/pytest tests -m gpu --collect-only -q || [ $$? -eq 5 ]
+
+test-unit: .venv/.complete ## pure tests: any machine, no root
+	$(BIN)/pytest tests/unit tests/golden tests/rules -m "not tools and not lab and not gpu"
+
+lint: .venv/.complete
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+lock: .venv/.complete ## make requirements.lock anew from pyproject.toml
+	@scripts/lock
+
+clean: lab-down ## remove everything that was made here
+	rm -rf .lab .venv
+
+.PHONY: help venv tools lab lab-down test test-unit lint lock clean

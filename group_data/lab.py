@@ -1,0 +1,86 @@
+"""What the lab's hosts run: the same kinds of service as a real fleet, on CPU, with a tiny model.
+
+Two replicas of `chat` in containers with weights from the lab's hub, and `batch` in a virtual environment with weights
+sent as an archive: both runtimes and two ways for weights to travel.
+"""
+
+from lab.state import read as _read_state
+
+_lab = _read_state()  # None while the lab is down: this file is then read for another inventory, and says nothing
+
+if _lab:
+    from inventories import lab as _inventory
+    from vllm_fleet.planner import place as _place
+    from vllm_fleet.schema import (
+        AptRepository,
+        Archive,
+        Container,
+        Fleet,
+        Gateway,
+        Hub,
+        Monitoring,
+        Secret,
+        Service,
+        Shape,
+        Venv,
+        Versions,
+        hosts_of,
+    )
+
+    # vLLM's CPU build: 1 GiB of KV cache, and no pinning of threads, for all engines share two cores
+    _on_cpu = {
+        "device": "cpu",
+        "max_model_len": 1024,
+        "options": {"max-num-seqs": 8},
+        "env": {"VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_CPU_OMP_THREADS_BIND": "nobind"},
+        "api_key": Secret(file=".lab/secrets/engine-key"),
+        "drain_seconds": 20,
+        "start_seconds": 600,
+    }
+    _shape = Shape(attention_heads=8, layers=4)
+
+    fleet = Fleet(
+        hosts=hosts_of(_inventory),
+        services=[
+            Service(
+                name="chat",
+                model=Hub(
+                    name=_lab["model"]["repo"],
+                    revision=_lab["model"]["revision"],
+                    endpoint=_lab["hub_endpoint"],
+                    shape=_shape,
+                ),
+                served_name="tiny-llama",
+                runtime=Container(image=_lab["engine_image"]),
+                hosts=["gpu-1", "gpu-2"],
+                replicas=2,
+                **_on_cpu,
+            ),
+            Service(
+                name="batch",
+                model=Archive(
+                    name="tiny-llama",
+                    path=_lab["model"]["archive"],
+                    sha256=_lab["model"]["archive_sha256"],
+                    shape=_shape,
+                ),
+                served_name="tiny-llama-batch",
+                runtime=Venv(
+                    python=_lab["python"],
+                    requirements=_lab["engine_requirements"],
+                    find_links=_lab["wheels_url"],
+                ),
+                hosts=["gpu-2"],
+                port=8100,
+                **_on_cpu,
+            ),
+        ],
+        gateway=Gateway(api_keys=[Secret(file=".lab/secrets/client-key")], clients=[_lab["subnet"]]),
+        monitoring=Monitoring(operators=[_lab["subnet"]], retention="2d"),
+        versions=Versions(
+            insecure_registries=[_lab["registry"]],
+            docker_repository=AptRepository(**_lab["docker_apt"]) if _lab["docker_apt"] else None,
+        ),
+    )
+
+    placements = _place(fleet)

@@ -1,0 +1,67 @@
+"""What the fleet of inventories/prod.py runs. Reads like a configuration page; every other setting has its default
+in vllm_fleet/schema, where each field says what it means.
+
+Secrets are named, not written: they are read when a deploy runs.
+"""
+
+from inventories import prod as _inventory
+from vllm_fleet.planner import place as _place
+from vllm_fleet.schema import Container, Fleet, Gateway, Hub, Monitoring, Secret, Service, hosts_of
+
+# One image for all engines, by digest. Print yours with:
+#   skopeo inspect --format '{{.Digest}}' docker://docker.io/vllm/vllm-openai:v0.33.0
+_vllm = Container(
+    image="docker.io/vllm/vllm-openai@sha256:0000000000000000000000000000000000000000000000000000000000000000"
+)
+
+ssh_user = "deploy"
+
+fleet = Fleet(
+    hosts=hosts_of(_inventory),
+    services=[
+        # One node, four GPUs a replica: two replicas fill gpu-1.
+        Service(
+            name="chat",
+            model=Hub(
+                name="meta-llama/Llama-3.3-70B-Instruct",
+                revision="6f6073b423013f6a7d4d9f39144961bfbfbc386b",
+                token=Secret(env="HF_TOKEN"),
+            ),
+            runtime=_vllm,
+            hosts=["gpu-1"],
+            replicas=2,
+            tensor_parallel_size=4,
+            max_model_len=32768,
+            api_key=Secret(env="CHAT_ENGINE_KEY"),
+        ),
+        # 405B on two nodes: tensor parallel over NVLink inside a node, pipeline parallel between them.
+        Service(
+            name="large",
+            model=Hub(
+                name="meta-llama/Llama-3.1-405B-Instruct",
+                revision="be673f326cab4cd22ccfef76109faf68e41aa5f1",
+                token=Secret(env="HF_TOKEN"),
+            ),
+            runtime=_vllm,
+            hosts=["gpu-2", "gpu-3"],
+            nodes=2,
+            tensor_parallel_size=8,
+            pipeline_parallel_size=2,
+            max_model_len=16384,
+            port=8100,
+            api_key=Secret(env="LARGE_ENGINE_KEY"),
+            start_seconds=3600,
+        ),
+    ],
+    gateway=Gateway(
+        api_keys=[Secret(env="CLIENT_KEY")],
+        clients=["10.0.0.0/8"],
+    ),
+    monitoring=Monitoring(
+        operators=["10.30.0.0/16"],
+        page_webhook=Secret(env="PAGE_WEBHOOK"),
+        ticket_webhook=Secret(env="TICKET_WEBHOOK"),
+    ),
+)
+
+placements = _place(fleet)

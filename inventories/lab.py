@@ -1,0 +1,21 @@
+"""The lab's three hosts (`make lab`), in the same form as a real fleet."""
+
+from lab.state import read as _read_state
+
+from vllm_fleet.schema import ConfigError as _ConfigError
+
+_lab = _read_state()
+if not _lab:
+    raise _ConfigError("the lab is not up; run `make lab` first")
+
+
+def _host(name: str) -> tuple[str, dict]:
+    connection = {f"ssh_{key}": value for key, value in _lab["ssh"].items()}
+    return (name, {"address": _lab["hosts"][name], "ssh_hostname": _lab["hosts"][name], **connection})
+
+
+gpu = [_host("gpu-1"), _host("gpu-2")]
+
+gateway = [_host("ops-1")]
+
+monitoring = ["ops-1"]

@@ -1,0 +1,182 @@
+"""The command line, environment and release of an engine, compared whole."""
+
+import subprocess
+
+from tests.unit.test_schema import IMAGE, OPS_1, fleet, service
+from vllm_fleet.engine.argv import serve_arguments
+from vllm_fleet.engine.command import start_command
+from vllm_fleet.engine.environment import environment
+from vllm_fleet.engine.release import release
+from vllm_fleet.engine.weights import fetch_command
+from vllm_fleet.planner import place
+from vllm_fleet.render.engine import secret_file, unit_file
+from vllm_fleet.schema import Archive, Directory, Host, Hub, Secret, Venv
+
+MODEL = "/var/lib/vllm-fleet/models/meta-llama--Llama-3.1-8B-Instruct/" + "a" * 40
+COMMON = {
+    "DG_JIT_CACHE_DIR": "/var/cache/vllm-fleet/chat/deep-gemm",
+    "DO_NOT_TRACK": "1",
+    "FLASHINFER_WORKSPACE_BASE": "/var/cache/vllm-fleet/chat/flashinfer",
+    "HF_HOME": "/var/cache/vllm-fleet/chat/huggingface",
+    "HF_HUB_OFFLINE": "1",
+    "TORCHINDUCTOR_CACHE_DIR": "/var/cache/vllm-fleet/chat/inductor",
+    "TRITON_CACHE_DIR": "/var/cache/vllm-fleet/chat/triton",
+    "VLLM_CACHE_ROOT": "/var/cache/vllm-fleet/chat/vllm",
+    "VLLM_EXECUTE_MODEL_TIMEOUT_SECONDS": "120",
+    "VLLM_MAX_N_SEQUENCES": "64",
+    "VLLM_NO_USAGE_STATS": "1",
+}
+NODES = [
+    Host(name=f"gpu-{n}", address=f"10.0.1.{n}", groups=("gpu",), gpus=8, interface="eth1", infiniband="mlx5_0")
+    for n in (1, 2)
+]
+
+
+def only(**changes):
+    return place(fleet(service(**changes), hosts=[*NODES, OPS_1]))[0]
+
+
+def test_the_whole_argv_of_a_container():
+    placement = only(
+        tensor_parallel_size=2,
+        max_model_len=8192,
+        kv_cache_dtype="fp8",
+        options={
+            "max-num-seqs": 64,
+            "async-scheduling": True,
+            "enable-chunked-prefill": False,
+            "speculative-config": {"method": "ngram", "num_speculative_tokens": 5},
+            "structured-outputs-config.backend": None,
+        },
+    )
+    assert start_command(placement) == [
+        "/usr/bin/docker", "run", "--rm", "--name", "vllm-chat", "--pull", "never", "--network", "host",
+        "--shm-size", "16g", "--user", "2000:0", "--cap-drop", "ALL", "--security-opt", "no-new-privileges",
+        "--ulimit", "nofile=65535:65535", "--ulimit", "memlock=-1:-1", "--stop-signal", "SIGINT",
+        "--env-file", "/etc/vllm-fleet/engines/chat/current/environment",
+        "--volume", f"{MODEL}:{MODEL}:ro",
+        "--volume", "/etc/vllm-fleet/engines/chat/secret.yaml:/etc/vllm-fleet/engines/chat/secret.yaml:ro",
+        "--volume", "/var/cache/vllm-fleet/chat:/var/cache/vllm-fleet/chat",
+        "--device", "nvidia.com/gpu=0", "--device", "nvidia.com/gpu=1",
+        IMAGE.image,
+        MODEL, "--config", "/etc/vllm-fleet/engines/chat/secret.yaml",
+        "--served-model-name", "meta-llama/Llama-3.1-8B-Instruct", "--host", "10.0.1.1", "--port", "8000",
+        "--tensor-parallel-size", "2", "--dtype", "auto", "--gpu-memory-utilization", "0.92",
+        "--max-model-len", "8192", "--kv-cache-dtype", "fp8", "--enable-prefix-caching",
+        "--shutdown-timeout", "60", "--disable-fastapi-docs",
+        "--disable-access-log-for-endpoints", "/health,/metrics",
+        "--max-num-seqs", "64", "--async-scheduling", "--no-enable-chunked-prefill",
+        "--speculative-config", '{"method":"ngram","num_speculative_tokens":5}',
+    ]  # fmt: skip
+
+
+def test_a_follower_of_a_model_that_spans_hosts():
+    follower = place(
+        fleet(
+            service(hosts=["gpu-1", "gpu-2"], nodes=2, tensor_parallel_size=8, pipeline_parallel_size=2),
+            hosts=[*NODES, OPS_1],
+        )
+    )[1]
+    arguments = serve_arguments(follower)
+    start = arguments.index("--tensor-parallel-size")
+    assert arguments[start : arguments.index("--dtype")] == [
+        "--tensor-parallel-size", "8", "--pipeline-parallel-size", "2", "--nnodes", "2", "--node-rank", "1",
+        "--master-addr", "10.0.1.1", "--master-port", "29501", "--distributed-executor-backend", "mp",
+        "--distributed-timeout-seconds", "300", "--headless",
+    ]  # fmt: skip
+    assert environment(follower) == COMMON | {
+        "VLLM_HOST_IP": "10.0.1.2",
+        "NCCL_SOCKET_IFNAME": "=eth1",
+        "GLOO_SOCKET_IFNAME": "eth1",
+        "NCCL_IB_HCA": "mlx5_0",
+    }
+    command = start_command(follower)
+    assert command[command.index("/dev/infiniband") - 1] == "--device"
+
+
+def test_a_venv_sees_its_gpus_through_the_environment(tmp_path):
+    lock = tmp_path / "lock.txt"
+    lock.write_text("vllm==0.33.0 --hash=sha256:" + "0" * 64)
+    placement = only(runtime=Venv(python="/usr/bin/python3.12", requirements=str(lock)), tensor_parallel_size=2)
+    assert environment(placement)["CUDA_VISIBLE_DEVICES"] == "0,1"
+    command = start_command(placement)
+    assert command[0].startswith("/var/lib/vllm-fleet/venvs/")
+    assert command[0].endswith("/bin/vllm")
+    assert command[1:3] == ["serve", MODEL]
+
+
+def test_what_the_service_sets_in_the_environment_wins():
+    changed = environment(only(env={"VLLM_EXECUTE_MODEL_TIMEOUT_SECONDS": "30"}))
+    assert changed == COMMON | {"VLLM_HOST_IP": "10.0.1.1", "VLLM_EXECUTE_MODEL_TIMEOUT_SECONDS": "30"}
+
+
+def test_a_release_is_named_by_its_content():
+    first, same, other = release(only()), release(only()), release(only(max_model_len=4096))
+    assert first.id == same.id
+    assert first.id != other.id
+    assert first.directory == f"/etc/vllm-fleet/engines/chat/releases/{first.id}"
+
+
+def test_a_new_key_is_no_new_release():
+    assert release(only()).id == release(only(api_key=Secret(env="OTHER"))).id
+
+
+def test_the_start_script_runs_the_argv_as_it_is(tmp_path):
+    placement = only(options={"speculative-config": {"model": 'it\'s a "quoted" $name'}})
+    script = {name: content for name, _, content in release(placement).files}["start"]
+    command = start_command(placement)
+    program = tmp_path / "start"
+    program.write_text(script.replace("exec /usr/bin/docker", "exec printf '%s\\n'"))
+    ran = subprocess.run(["sh", str(program)], capture_output=True, text=True, check=True)
+    assert ran.stdout.splitlines() == command[1:]
+
+
+def test_the_secret_is_only_in_its_own_file():
+    placement = only()
+    file = secret_file(placement, "sk-key")
+    assert (file.path, file.content, file.mode, file.owner, file.secret) == (
+        "/etc/vllm-fleet/engines/chat/secret.yaml", "api-key: sk-key\n", "0600", "vllm", True,
+    )  # fmt: skip
+    assert "sk-key" not in repr(file)
+
+
+def test_the_unit_does_not_change_with_the_release():
+    assert unit_file(only()).content == unit_file(only(max_model_len=4096, env={"A": "b"})).content
+
+
+def test_weights_from_each_source_end_in_place_only_when_checked():
+    sources = [
+        Hub(name="a/b", revision="c" * 40, token=Secret(env="T")),
+        Directory(name="a/b", path="/mnt/models/b", sha256="d" * 64),
+        Archive(name="a/b", path="b.tar", sha256="e" * 64),
+    ]
+    commands = [fetch_command(only(model=source)) for source in sources]
+    assert "--user 0:0" in commands[0]
+    assert "HF_TOKEN_PATH=/etc/vllm-fleet/hub-token-chat" in commands[0]
+    assert f"echo '{'d' * 64}  SHA256SUMS' | sha256sum --check --quiet" in commands[1]
+    assert f"echo '{'e' * 64}  /var/tmp/vllm-fleet-{'e' * 40}.tar' | sha256sum --check --quiet" in commands[2]
+    for command, source in zip(commands, sources, strict=True):
+        final = f"/var/lib/vllm-fleet/models/{source.directory_name}"
+        assert command.endswith(f"&& mv -T {final}.part {final}")
+        assert " || " not in command
+
+
+def test_a_directory_is_copied_and_a_changed_byte_refused(tmp_path, monkeypatch):
+    """The fetch command itself, run: a directory whose SHA256SUMS is pinned but whose file was changed."""
+    origin = tmp_path / "origin"
+    origin.mkdir()
+    (origin / "weights").write_text("right")
+    subprocess.run("sha256sum weights > SHA256SUMS", shell=True, cwd=origin, check=True)
+    pinned = subprocess.run(
+        ["sha256sum", "SHA256SUMS"], cwd=origin, capture_output=True, text=True, check=True
+    ).stdout.split()[0]
+    monkeypatch.setattr("vllm_fleet.paths.MODELS", str(tmp_path / "models"))
+    placement = only(model=Directory(name="a/b", path=str(origin), sha256=pinned))
+    command = fetch_command(placement).replace("chown -R root:root", "true")
+    final = tmp_path / "models" / placement.service.model.directory_name
+    (origin / "weights").write_text("wrong")
+    assert subprocess.run(["sh", "-c", command], capture_output=True).returncode != 0
+    assert not final.exists()
+    (origin / "weights").write_text("right")
+    subprocess.run(["sh", "-c", command], check=True)
+    assert (final / "weights").read_text() == "right"

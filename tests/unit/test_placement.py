@@ -1,0 +1,77 @@
+"""Placements: who runs where, from declared data alone."""
+
+import pytest
+
+from tests.unit.test_schema import OPS_1, fleet, service
+from vllm_fleet.planner import heads, on_host, place
+from vllm_fleet.schema import ConfigError, Host
+
+NODES = [
+    Host(name=f"gpu-{number}", address=f"10.0.1.{number}", groups=("gpu",), gpus=8, interface="eth1")
+    for number in (1, 2, 3)
+]
+
+
+def placed(*services):
+    return place(fleet(*services, hosts=[*NODES, OPS_1]))
+
+
+def seats(placements):
+    return [(p.instance, p.host.name, p.replica, p.rank, p.port, p.gpus) for p in placements]
+
+
+def test_two_replicas_on_one_host_share_its_gpus_and_number_their_units():
+    assert seats(placed(service(replicas=2, tensor_parallel_size=4))) == [
+        ("chat-0", "gpu-1", 0, 0, 8000, (0, 1, 2, 3)),
+        ("chat-1", "gpu-1", 1, 0, 8001, (4, 5, 6, 7)),
+    ]
+
+
+def test_replicas_spread_before_they_share_a_host():
+    spread = placed(service(hosts=["gpu-1", "gpu-2"], replicas=3))
+    assert [(p.unit, p.host.name) for p in spread] == [
+        ("vllm-chat-0.service", "gpu-1"),
+        ("vllm-chat.service", "gpu-2"),
+        ("vllm-chat-1.service", "gpu-1"),
+    ]
+
+
+def test_a_replica_over_two_hosts_has_a_rank_on_each_and_one_head():
+    ranks = placed(
+        service(hosts=["gpu-2", "gpu-3"], nodes=2, tensor_parallel_size=8, pipeline_parallel_size=2, replicas=1)
+    )
+    assert seats(ranks) == [
+        ("chat", "gpu-2", 0, 0, 8000, tuple(range(8))),
+        ("chat", "gpu-3", 0, 1, 8000, tuple(range(8))),
+    ]
+    assert [host.name for host in ranks[1].members] == ["gpu-2", "gpu-3"]
+    assert heads(ranks, "chat") == [ranks[0]]
+    assert on_host(ranks, "gpu-3") == [ranks[1]]
+
+
+def test_services_take_different_gpus_of_one_host():
+    both = placed(service(tensor_parallel_size=2), service(name="b", served_name="b", port=8100))
+    assert [p.gpus for p in both] == [(0, 1), (2,)]
+
+
+def test_on_cpu_no_gpu_is_taken():
+    assert placed(service(device="cpu"))[0].gpus == ()
+
+
+def test_too_few_gpus_says_what_is_free():
+    with pytest.raises(ConfigError) as caught:
+        placed(service(replicas=3, tensor_parallel_size=4))
+    assert caught.value.message == (
+        "services.chat.replicas: each needs 4 GPUs on 1 host(s), free are gpu-1 0; "
+        "add hosts, or lower replicas or a parallel size"
+    )
+
+
+def test_a_second_replica_may_not_take_another_services_port():
+    with pytest.raises(ConfigError, match=r"services\.b\.port: several engines of chat on gpu-1 also take port 8001"):
+        placed(service(replicas=2), service(name="b", served_name="b", port=8001))
+
+
+def test_an_ipv6_endpoint_has_brackets():
+    node = Host(name="gpu-1", address="fd00::1", groups=("gpu",), gpus=1)
+    assert place(fleet(service(), hosts=[node, OPS_1]))[0].endpoint == "[fd00::1]:8000"

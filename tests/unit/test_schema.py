@@ -1,0 +1,220 @@
+"""Every way a configuration can be wrong is one line with the path and the mend."""
+
+from types import SimpleNamespace
+
+import pytest
+
+from vllm_fleet.schema import (
+    Archive,
+    ConfigError,
+    Container,
+    Fleet,
+    Gateway,
+    Host,
+    Hub,
+    Monitoring,
+    Secret,
+    Service,
+    Shape,
+    Venv,
+    hosts_of,
+)
+
+LLAMA = Hub(name="meta-llama/Llama-3.1-8B-Instruct", revision="a" * 40)
+IMAGE = Container(image=f"registry.example/vllm@sha256:{'0' * 64}")
+GPU_1 = Host(name="gpu-1", address="10.0.0.1", groups=("gpu",), gpus=8)
+OPS_1 = Host(name="ops-1", address="10.0.0.2", groups=("gateway", "monitoring"))
+
+
+def service(**changes):
+    values = {"name": "chat", "model": LLAMA, "runtime": IMAGE, "hosts": ["gpu-1"], "api_key": Secret(env="KEY")}
+    return Service(**(values | changes))
+
+
+def fleet(*services, hosts=(GPU_1, OPS_1), **changes):
+    values = {
+        "hosts": list(hosts),
+        "services": list(services),
+        "gateway": Gateway(api_keys=[Secret(env="KEY")]),
+        "monitoring": Monitoring(),
+    }
+    return Fleet(**(values | changes))
+
+
+def error_of(build):
+    with pytest.raises(ConfigError) as caught:
+        build()
+    return caught.value.message
+
+
+@pytest.mark.parametrize(
+    "build, message",
+    [
+        (
+            lambda: service(tensor_paralel_size=2),
+            "services.chat.tensor_paralel_size: unknown key; did you mean tensor_parallel_size?",
+        ),
+        (
+            lambda: service(port="8000"),
+            "services.chat.port: input should be a valid integer, got '8000'; give a port from 1 to 65535",
+        ),
+        (
+            lambda: service(tensor_parallel_size=3),
+            "services.chat.tensor_parallel_size: 3 does not divide 32 attention heads "
+            "(meta-llama/Llama-3.1-8B-Instruct); use 1, 2, 4, 8 or 16",
+        ),
+        (
+            lambda: service(pipeline_parallel_size=64),
+            "services.chat.pipeline_parallel_size: 64 is more than the 32 layers of "
+            "meta-llama/Llama-3.1-8B-Instruct; lower it",
+        ),
+        (lambda: Service(name="chat"), "services.chat.model: is required; add it"),
+        (
+            lambda: service(hosts=["gpu-1", "gpu-1"]),
+            "services.chat.hosts: names a host twice; use replicas to run several engines on one host",
+        ),
+        (
+            lambda: service(nodes=2, tensor_parallel_size=2),
+            "services.chat.nodes: 2 hosts a replica, but hosts names 1; add hosts",
+        ),
+        (
+            lambda: service(options={"max_num_seqs": 4}),
+            "services.chat.options.max_num_seqs: write the option's long name without leading dashes: 'max-num-seqs'",
+        ),
+        (
+            lambda: service(options={"api-key": "x"}),
+            "services.chat.options.api-key: is a field of the service; set api_key instead",
+        ),
+        (
+            lambda: service(env={"VLLM_SERVER_DEV_MODE": "1"}),
+            "services.chat.env.VLLM_SERVER_DEV_MODE: it opens weight updates and remote calls to anyone who reaches "
+            "the port; remove it",
+        ),
+        (
+            lambda: Container(image="vllm/vllm-openai:latest"),
+            r"container.image: string should match pattern '^[^\s@]+@sha256:[0-9a-f]{64}$', got "
+            "'vllm/vllm-openai:latest'; give an image by digest: name@sha256:<64 hex digits>",
+        ),
+        (
+            lambda: Hub(name="x/y", revision="main"),
+            "hub.revision: string should match pattern '^[0-9a-f]{40}$', got 'main'; give the full commit, "
+            "40 hex digits",
+        ),
+        (
+            lambda: Hub(name="x/y", revision="a" * 40, endpoint="http://hub", token=Secret(env="T")),
+            "hub.endpoint: a token would travel in clear text; use https:// or drop the token",
+        ),
+        (
+            lambda: Host(name="gpu-1", address="gpu-1.local"),
+            "hosts.gpu-1.address: 'gpu-1.local' is not an IP address; give the host's private address",
+        ),
+        (
+            lambda: Gateway(api_keys=[Secret(env="K")], clients=["10.0.0.1/8"]),
+            "gateway.clients: 10.0.0.1/8 has host bits set; write networks as 10.0.0.0/8 or 0.0.0.0/0",
+        ),
+        (lambda: Secret(), "secret.env: a secret has exactly one source; set one of env, file or command"),
+        (
+            lambda: Venv(requirements="/nonexistent/lock.txt"),
+            "venv.requirements: cannot read /nonexistent/lock.txt (No such file or directory); "
+            "write the lock file there",
+        ),
+        (
+            lambda: fleet(service(hosts=["gpu-9"])),
+            "services.chat.hosts: 'gpu-9' is not in the inventory's group 'gpu'; add it there, or use gpu-1",
+        ),
+        (
+            lambda: fleet(service(), service(name="b", served_name="b")),
+            "services.b.port: port 8000 on gpu-1 is also services.chat.port's; give one of them another port",
+        ),
+        (
+            lambda: fleet(service(), service(port=8001, served_name="b")),
+            "services.#2.name: 'chat' is also that of #1; make them different",
+        ),
+        (
+            lambda: fleet(service(), service(name="b", port=8001)),
+            "services.b.served_name: 'meta-llama/Llama-3.1-8B-Instruct' is also that of chat; make them different",
+        ),
+        (
+            lambda: fleet(service(), hosts=[GPU_1]),
+            "hosts: no host is in the inventory group 'gateway'; add that list to the inventory",
+        ),
+        (
+            lambda: fleet(service(port=22)),
+            "services.chat.port: port 22 on gpu-1 is also hosts.gpu-1.ssh_port's; give one of them another port",
+        ),
+    ],
+)
+def test_a_mistake_is_one_line_with_path_and_mend(build, message):
+    assert error_of(build).splitlines()[0] == message
+
+
+def test_every_mistake_of_one_object_is_told_at_once():
+    lines = error_of(lambda: service(port="80", max_model_len=0)).splitlines()
+    assert [line.split(":")[0] for line in lines] == ["services.chat.max_model_len", "services.chat.port"]
+
+
+@pytest.mark.parametrize("content", ["", " \n", "two words"])
+def test_a_secret_without_a_usable_value_is_refused(tmp_path, content):
+    file = tmp_path / "key"
+    file.write_text(content)
+    assert error_of(lambda: Secret(file=str(file)).read("services.chat.api_key")).startswith("services.chat.api_key: ")
+
+
+def test_secrets_are_read_from_all_three_sources(tmp_path, monkeypatch):
+    file = tmp_path / "key"
+    file.write_text("from-file\n")
+    monkeypatch.setenv("A_KEY", "from-env")
+    secrets = [Secret(file=str(file)), Secret(env="A_KEY"), Secret(command="echo from-command")]
+    assert [secret.read("x") for secret in secrets] == ["from-file", "from-env", "from-command"]
+
+
+@pytest.mark.parametrize(
+    "secret, message",
+    [
+        (Secret(env="NOT_SET_ANYWHERE"), "x: environment variable NOT_SET_ANYWHERE is not set; "),
+        (Secret(file="/nonexistent"), "x: cannot read file /nonexistent (No such file or directory); "),
+        (Secret(command="false --token=hunter2"), "x: the secret from command false"),
+        (Secret(command="/nonexistent hunter2"), "x: command /nonexistent did not run"),
+    ],
+)
+def test_a_secret_that_cannot_be_read_says_where_it_was_looked_for(secret, message):
+    text = error_of(lambda: secret.read("x"))
+    assert text.startswith(message.replace("the secret from command false", "command false ended with 1"))
+    assert "hunter2" not in text
+
+
+def test_secrets_do_not_show(monkeypatch):
+    monkeypatch.setenv("KEY", "hunter2")
+    whole = fleet(service(api_key=Secret(command="echo hunter2")))
+    whole.engine_keys()
+    assert "hunter2" not in repr(whole) + str(whole) + str(whole.to_json())
+    assert whole.to_json()["services"][0]["api_key"] == "<secret>"
+
+
+def test_hosts_come_from_the_inventory_groups_with_pyinfra_keys_left_out():
+    inventory = SimpleNamespace(
+        gpu=[("gpu-1", {"address": "10.0.0.1", "gpus": 8, "ssh_hostname": "a.example", "ssh_port": 2222})],
+        gateway=["gpu-1"],
+        _private=["x"],
+    )
+    assert hosts_of(inventory) == [
+        Host(name="gpu-1", address="10.0.0.1", groups=("gateway", "gpu"), gpus=8, ssh_port=2222)
+    ]
+
+
+def test_an_unknown_key_of_a_host_is_refused():
+    inventory = SimpleNamespace(gpu=[("gpu-1", {"address": "10.0.0.1", "gpu": 8})])
+    assert error_of(lambda: hosts_of(inventory)) == "hosts.gpu-1.gpu: unknown key; did you mean gpus?"
+
+
+def test_a_host_declared_twice_with_data_is_refused():
+    data = {"address": "10.0.0.1"}
+    inventory = SimpleNamespace(gpu=[("a", data)], gateway=[("a", data)])
+    assert error_of(lambda: hosts_of(inventory)) == "hosts.a: declared twice with data; keep the data in one group"
+
+
+def test_a_model_that_nobody_declared_is_left_to_vllm():
+    unknown = Archive(name="own-model", path="m.tar", sha256="0" * 64)
+    assert service(model=unknown, tensor_parallel_size=3).gpus_per_replica == 3
+    declared = Archive(name="own-model", path="m.tar", sha256="0" * 64, shape=Shape(attention_heads=8, layers=4))
+    assert "does not divide 8 attention heads" in error_of(lambda: service(model=declared, tensor_parallel_size=3))

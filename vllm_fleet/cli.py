@@ -1,0 +1,138 @@
+"""The `fleet` command: look at a fleet without changing it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+import httpx
+from rich.console import Console
+from rich.table import Table
+
+from vllm_fleet.inventory import load
+from vllm_fleet.planner import Placement
+from vllm_fleet.schema import ConfigError, Fleet
+from vllm_fleet.schema.host import GATEWAY, MONITORING
+
+_INVENTORY = click.argument("inventory", type=click.Path(exists=True, dir_okay=False))
+
+
+class _Group(click.Group):
+    """Bad configuration is one line and exit code 1, whichever command meets it."""
+
+    def invoke(self, ctx: click.Context) -> object:
+        try:
+            return super().invoke(ctx)
+        except ConfigError as error:
+            raise click.ClickException(error.message) from None
+
+
+@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
+def main() -> None:
+    """Look at a fleet: what runs where, whether its configuration holds, what its models answer."""
+
+
+@main.command()
+@_INVENTORY
+@click.option("--json", "as_json", is_flag=True, help="Print JSON for programs.")
+def plan(inventory: str, as_json: bool) -> None:
+    """Show which engine runs where, on which GPUs and port. Contacts no host."""
+    fleet, placements = load(inventory)
+    if as_json:
+        click.echo(json.dumps([_row(placement) for placement in placements], indent=2))
+        return
+    table = Table("service", "replica", "rank", "host", "gpus", "endpoint", "unit", title=f"{Path(inventory).stem}")
+    for placement in placements:
+        table.add_row(*(str(value) for value in _row(placement).values()))
+    Console().print(table)
+    for host in fleet.hosts:
+        used = sum(len(placement.gpus) for placement in placements if placement.host == host)
+        click.echo(f"{host.name}: {', '.join(host.groups)}" + (f", {used} of {host.gpus} GPUs" if host.gpus else ""))
+
+
+def _row(placement: Placement) -> dict[str, object]:
+    return {
+        "service": placement.service.name,
+        "replica": placement.replica,
+        "rank": placement.rank,
+        "host": placement.host.name,
+        "gpus": f"{placement.gpus[0]}-{placement.gpus[-1]}"
+        if len(placement.gpus) > 1
+        else placement.gpus[0]
+        if placement.gpus
+        else "-",
+        "endpoint": placement.endpoint if placement.head else "-",
+        "unit": placement.unit,
+    }
+
+
+@main.command()
+@_INVENTORY
+@click.argument("question", default="What is a KV cache?")
+@click.option("--model", help="The model to ask; the first service's by default.")
+def ask(inventory: str, question: str, model: str | None) -> None:
+    """Ask a model one question through the gateway and stream its answer."""
+    fleet, _ = load(inventory)
+    url = f"http://{_address(fleet, GATEWAY)}:{fleet.gateway.port}"
+    key = fleet.client_keys()[0]
+    body = {
+        "model": model or fleet.services[0].model_name,
+        "messages": [{"role": "user", "content": question}],
+        "max_tokens": 40,
+        "stream": True,
+    }
+    try:
+        with httpx.stream(
+            "POST", f"{url}/v1/chat/completions", json=body, headers={"Authorization": f"Bearer {key}"}, timeout=120
+        ) as answer:
+            if answer.status_code != 200:
+                answer.read()
+                raise click.ClickException(f"{url}: {answer.status_code}: {answer.text.strip()}")
+            click.echo(f"{body['model']} answers: ", nl=False)
+            for line in answer.iter_lines():
+                click.echo(_delta(line), nl=False)
+    except httpx.HTTPError as error:
+        raise click.ClickException(f"{url}: {error or type(error).__name__}; is the gateway up?") from None
+    click.echo()
+    _next_steps(fleet, inventory, url, str(body["model"]))
+
+
+def _delta(line: str) -> str:
+    if not line.startswith("data: ") or line == "data: [DONE]":
+        return ""
+    choices = json.loads(line.removeprefix("data: "))["choices"]
+    return choices[0]["delta"].get("content") or "" if choices else ""
+
+
+def _next_steps(fleet: Fleet, inventory: str, url: str, model: str) -> None:
+    monitor = _address(fleet, MONITORING)
+    click.echo(f"""
+Gateway       {url}/v1
+Prometheus    http://{monitor}:{fleet.monitoring.prometheus_port}
+Alertmanager  http://{monitor}:{fleet.monitoring.alertmanager_port}
+Key           {_key_hint(fleet)}
+
+Try   curl -N {url}/v1/chat/completions -H "Authorization: Bearer {_key_shell(fleet)}" \\
+        -H 'Content-Type: application/json' \\
+        -d '{{"model": "{model}", "stream": true, "messages": [{{"role": "user", "content": "Hello"}}]}}'
+Next  pyinfra --dry {inventory} deploy.py        what a deploy would change
+      pytest tests/host --inventory {inventory}  check every host""")
+
+
+def _address(fleet: Fleet, group: str) -> str:
+    address = fleet.hosts_in(group)[0].address
+    return f"[{address}]" if ":" in address else address
+
+
+def _key_shell(fleet: Fleet) -> str:
+    """Shell that yields the first client key, so that it need not stand on the screen or in a history."""
+    key = fleet.gateway.api_keys[0]
+    if key.env:
+        return f"${key.env}"
+    return f"$(cat {key.file})" if key.file else f"$({key.command})"
+
+
+def _key_hint(fleet: Fleet) -> str:
+    key = fleet.gateway.api_keys[0]
+    return f"in {key.file}" if key.file else _key_shell(fleet)

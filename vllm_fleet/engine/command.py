@@ -1,0 +1,71 @@
+"""The command that systemd runs for an engine: a container in the foreground, or a program of a virtual environment."""
+
+from __future__ import annotations
+
+import shlex
+from urllib.parse import urlsplit
+
+from vllm_fleet import paths
+from vllm_fleet.engine.argv import serve_arguments
+from vllm_fleet.planner.placement import Placement
+from vllm_fleet.schema import Container, Venv
+
+
+def container_name(placement: Placement) -> str:
+    return f"vllm-{placement.instance}"
+
+
+def start_command(placement: Placement) -> list[str]:
+    """The whole argv of the engine's main process."""
+    runtime = placement.service.runtime
+    if isinstance(runtime, Container):
+        return [*_docker_run(placement, runtime), *serve_arguments(placement)]
+    return [f"{venv_directory(runtime)}/bin/vllm", "serve", *serve_arguments(placement)]
+
+
+def venv_directory(runtime: Venv) -> str:
+    """One directory a lock file and interpreter: engines with the same lock share it, a new lock gets a new one."""
+    return f"{paths.VENVS}/{runtime.digest}"
+
+
+def venv_command(directory: str, venv: Venv) -> str:
+    """Shell that builds a virtual environment from `<directory>.lock`; the file `.complete` in it comes last."""
+    source = f"--no-index --find-links {shlex.quote(venv.find_links)}" if venv.find_links else ""
+    trusted = ""
+    if venv.find_links and venv.find_links.startswith("http://"):
+        # plain HTTP on a trusted network: what arrives is checked against the lock's hashes all the same
+        trusted = f"--trusted-host {shlex.quote(urlsplit(venv.find_links).netloc)}"
+    install = f"{directory}/bin/pip install --quiet --no-cache-dir --no-deps --require-hashes"
+    return (
+        f"rm -rf {directory} && {shlex.quote(venv.python)} -m venv {directory}"
+        f" && {install} {source} {trusted} --requirement {directory}.lock && touch {directory}/.complete"
+    )
+
+
+def _docker_run(placement: Placement, runtime: Container) -> list[str]:
+    instance = placement.instance
+    model = paths.model(placement.service.model.directory_name)
+    return [
+        "/usr/bin/docker", "run", "--rm", "--name", container_name(placement),
+        # the image is pulled before the old engine stops; here a missing one is an error, not a long wait
+        "--pull", "never",
+        "--network", "host",
+        # own shared memory: with --ipc=host a killed engine would leave /dev/shm/psm_* behind on the host
+        "--shm-size", "16g",
+        "--user", f"{paths.SERVICE_UID}:0",
+        "--cap-drop", "ALL", "--security-opt", "no-new-privileges",
+        "--ulimit", "nofile=65535:65535", *_memlock(placement),
+        "--stop-signal", "SIGINT",
+        "--env-file", f"{paths.engine(instance)}/current/environment",
+        "--volume", f"{model}:{model}:ro",
+        "--volume", f"{paths.secret(instance)}:{paths.secret(instance)}:ro",
+        "--volume", f"{paths.cache(instance)}:{paths.cache(instance)}",
+        *[part for gpu in placement.gpus for part in ("--device", f"nvidia.com/gpu={gpu}")],
+        *(["--device", "/dev/infiniband"] if placement.host.infiniband and len(placement.members) > 1 else []),
+        runtime.image,
+    ]  # fmt: skip
+
+
+def _memlock(placement: Placement) -> list[str]:
+    """RDMA registers its buffers as locked memory."""
+    return ["--ulimit", "memlock=-1:-1"] if placement.service.device == "cuda" else []

@@ -1,0 +1,73 @@
+"""A release: the files that decide how an engine runs, in a directory named by their content."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shlex
+from dataclasses import dataclass
+
+from vllm_fleet import paths
+from vllm_fleet.engine.command import start_command
+from vllm_fleet.engine.environment import environment
+from vllm_fleet.planner.placement import Placement
+
+
+@dataclass(frozen=True)
+class Release:
+    """Files by name, each with its mode. The same placement always gives the same release."""
+
+    instance: str
+    files: tuple[tuple[str, str, str], ...]
+    """(name, mode, content)"""
+
+    @property
+    def id(self) -> str:
+        return hashlib.sha256(json.dumps(self.files).encode()).hexdigest()[:12]
+
+    @property
+    def directory(self) -> str:
+        return f"{paths.engine(self.instance)}/releases/{self.id}"
+
+
+def release(placement: Placement) -> Release:
+    """The release of one engine: `start` (what runs), `environment`, and `engine.json` for probes and people."""
+    lines = [f"{name}={value}\n" for name, value in sorted(environment(placement).items())]
+    return Release(
+        instance=placement.instance,
+        files=(
+            ("environment", "0644", "".join(lines)),
+            ("engine.json", "0644", json.dumps(_facts(placement), indent=2) + "\n"),
+            ("start", "0755", _start_script(start_command(placement))),
+        ),
+    )
+
+
+def _start_script(argv: list[str]) -> str:
+    """The argv as a shell script with one option a line, so that a person on call can read and try it."""
+    words = [shlex.quote(word) for word in argv]
+    lines = [words[0]]
+    for word in words[1:]:
+        if word.startswith("-") or not lines[-1].startswith("-") or " " in lines[-1]:
+            lines.append(word)
+        else:
+            lines[-1] += f" {word}"
+    return "#!/bin/sh\nexec " + " \\\n  ".join(lines) + "\n"
+
+
+def _facts(placement: Placement) -> dict[str, object]:
+    service = placement.service
+    return {
+        "instance": placement.instance,
+        "unit": placement.unit,
+        "service": service.name,
+        "replica": placement.replica,
+        "rank": placement.rank,
+        "head": placement.head,
+        "url": f"http://{placement.endpoint}",
+        "model_name": service.model_name,
+        "model": service.model.name,
+        "revision": service.model.revision_id,
+        "runtime": service.runtime.kind,
+        "start_seconds": service.start_seconds,
+    }

@@ -1,0 +1,35 @@
+"""Where things stand on a host: each path written once."""
+
+CONFIG = "/etc/vllm-fleet"
+ENGINES = f"{CONFIG}/engines"
+STATE = "/var/lib/vllm-fleet"
+MODELS = f"{STATE}/models"
+VENVS = f"{STATE}/venvs"
+CACHES = "/var/cache/vllm-fleet"
+PROGRAMS = "/usr/local/lib/vllm-fleet"
+UNITS = "/etc/systemd/system"
+
+SERVICE_USER = "vllm"
+# Fixed, so that a container's user owns the same files on every host. vLLM's image supports this pair (its HOME is
+# group-0 writable): vLLM documentation, "Deployment with Docker", 0.32.
+SERVICE_UID = 2000
+
+
+def engine(instance: str) -> str:
+    """The directory of one engine: its releases, the links `current` and `good`, and its secret."""
+    return f"{ENGINES}/{instance}"
+
+
+def secret(instance: str) -> str:
+    """The vLLM configuration file that holds the API key."""
+    return f"{engine(instance)}/secret.yaml"
+
+
+def model(directory_name: str) -> str:
+    """The local weights of one model and revision (`Weights.directory_name`)."""
+    return f"{MODELS}/{directory_name}"
+
+
+def cache(instance: str) -> str:
+    """What an engine keeps across restarts: compiled graphs and kernels."""
+    return f"{CACHES}/{instance}"

@@ -1,0 +1,23 @@
+"""The few settings every host of the fleet has."""
+
+from __future__ import annotations
+
+from vllm_fleet import paths
+from vllm_fleet.render.files import File
+
+JOURNAL = File(
+    "/etc/systemd/journald.conf.d/60-vllm-fleet.conf",
+    "# Engines log every start in full; without a bound the journal takes a tenth of the disk.\n"
+    "[Journal]\nStorage=persistent\nSystemMaxUse=2G\nSystemKeepFree=5G\n",
+)
+
+LIMITS = File(
+    "/etc/security/limits.d/60-vllm-fleet.conf",
+    "# A connection is a file; engines and gateway have the same limit in their units.\n"
+    f"{paths.SERVICE_USER} - nofile 65535\n",
+)
+
+SYSCTL = File(
+    "/etc/sysctl.d/60-vllm-fleet.conf",
+    "# vLLM's listen backlog is 2048 (uvicorn); the kernel cuts it to this.\nnet.core.somaxconn = 4096\n",
+)
