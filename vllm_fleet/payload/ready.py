@@ -12,17 +12,18 @@ Runs on the host as root, with Python's standard library only (3.11). /health an
 from __future__ import annotations
 
 import argparse
+import contextlib
 import http.client
+import io
 import json
 import os
 import re
-import signal
+import socket
 import subprocess
 import sys
 import time
 import urllib.parse
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -48,7 +49,7 @@ ERROR_LINES = 8
 # compilation/backends.py, v1/core/kv_cache_utils.py, entrypoints/launchers/api_server/entry.py; the last is uvicorn's.
 # Docker's are its command line's progress (docker/cli, `docker run` and `docker pull` without a terminal).
 PHASES: tuple[tuple[str, str], ...] = (
-    ("pulling image", r"Unable to find image '.*' locally|: Pulling from |: (Pulling fs layer|Download complete)$"),
+    ("pulling image", r"Unable to find image '.*' locally|: Pulling from |: (Pulling fs layer|Pull complete)$"),
     ("starting", r"^Status: (Downloaded newer image|Image is up to date)|non-default args|Resolved architecture"),
     ("starting", r"Initializing a V1 LLM engine"),
     ("loading weights", r"Starting to load model|Loading \w+ checkpoint shards"),
@@ -82,7 +83,7 @@ FAILURES: tuple[Failure, ...] = (
         final=True,
     ),
     # errno ENOSPC; dockerd and containerd pass the same text on
-    Failure(r"[Nn]o space left on device", "a disk is full", "free space (df -h; docker system df), or move the store"),
+    Failure(r"[Nn]o space left on device", "a disk is full", "free space; df -h and docker system df show where"),
     # moby daemon/cdi.go and container-device-interface: "... unresolvable CDI devices nvidia.com/gpu=0"
     Failure(
         r'unresolvable CDI devices (?P<device>\S+)|could not select device driver "cdi"',
@@ -109,6 +110,8 @@ FAILURES: tuple[Failure, ...] = (
         "check the image's name and digest, and docker login",
         final=True,
     ),
+    # dockerd, to `docker run --pull never`
+    Failure(r"No such image: (?P<image>[^.\s]+)", "its image is not on the host", "deploy again, which pulls it"),
     Failure(
         r"Error response from daemon: .*(?P<reason>no such host|connection refused|i/o timeout|Client\.Timeout|TLS "
         r"handshake timeout|no route to host|network is unreachable|certificate)",
@@ -208,7 +211,7 @@ _TELLS = re.compile(
     r"[Oo]ut of memory|OOM killer|Main process exited|Failed with result"
 )
 _TRACEBACK = re.compile(r"^(?:\s|Traceback|$)")
-_SECRETS = re.compile(r"(?i)(api[-_]?key\W{1,4}|authorization\W{1,4}|bearer\s+)[^\s,'\"]+|\bhf_\w{8,}")
+_SECRETS = re.compile(r"(?i)(api[-_]?key\W{1,4}|authorization\W{1,4}(?:\w+ )?|bearer )[^\s,'\"]+|\bhf_\w{8,}")
 
 
 def plain(text: str) -> str:
@@ -223,10 +226,10 @@ def message(line: str) -> str:
 
 def phase_of(lines: Sequence[str]) -> str:
     """How far a start got; `starting` before anything tells."""
-    reached = [
-        number for number, (_, pattern) in enumerate(PHASES) if any(re.search(pattern, message(line)) for line in lines)
-    ]
-    return PHASES[reached[-1]][0] if reached else "starting"
+    for phase, pattern in reversed(PHASES):
+        if any(re.search(pattern, message(line)) for line in lines):
+            return phase
+    return "starting"
 
 
 def failure_of(lines: Sequence[str]) -> Failure | None:
@@ -319,10 +322,10 @@ class Unit:
         return self.active in ("active", "activating", "reloading", "deactivating") and self.sub != "auto-restart"
 
 
-_PROPERTIES = {
-    "LoadState", "ActiveState", "SubState", "MainPID", "NRestarts", "InvocationID", "ExecMainStatus",
-    "InactiveExitTimestamp", "ExecMainStartTimestamp", "ExecMainStartTimestampMonotonic",
-}  # fmt: skip
+_PROPERTIES = (
+    "LoadState,ActiveState,SubState,MainPID,NRestarts,InvocationID,ExecMainStatus,"
+    "InactiveExitTimestamp,ExecMainStartTimestamp,ExecMainStartTimestampMonotonic"
+)
 
 
 def unit_of(output: str) -> Unit:
@@ -375,7 +378,12 @@ def _run(*command: str, seconds: float = 30) -> str:
 
 
 def show(unit: str) -> Unit:
-    return unit_of(_run("systemctl", "show", "--timestamp=us+utc", f"--property={','.join(_PROPERTIES)}", unit))
+    return unit_of(_run("systemctl", "show", "--timestamp=us+utc", f"--property={_PROPERTIES}", unit))
+
+
+def _journalctl(*options: str) -> str:
+    # --all: without it a line above 4 KiB (vLLM's "Initializing a V1 LLM engine") comes as null
+    return _run("journalctl", "--quiet", "--all", "--output=json", *options)
 
 
 @dataclass
@@ -389,15 +397,13 @@ class Journal:
 
     def read(self) -> dict[str, list[str]]:
         """Lines by start of the unit."""
-        start = [f"--after-cursor={self.entries[-1].cursor}"] if self.entries else [f"--since=@{self.since:.6f}"]
-        # --all: without it a line above 4 KiB (vLLM's "Initializing a V1 LLM engine") comes as null
-        self.entries += entries_of(_run("journalctl", "--quiet", "--all", "--output=json", "--unit", self.unit, *start))
+        start = f"--after-cursor={self.entries[-1].cursor}" if self.entries else f"--since=@{self.since:.6f}"
+        self.entries += entries_of(_journalctl("--unit", self.unit, start))
         return runs_of(self.entries)
 
     def kernel(self) -> list[str]:
         """What the kernel wrote meanwhile; it does not name the unit."""
-        output = _run("journalctl", "--quiet", "--all", "--output=json", "--dmesg", f"--since=@{self.since:.6f}")
-        return [entry.text for entry in entries_of(output)]
+        return [entry.text for entry in entries_of(_journalctl("--dmesg", f"--since=@{self.since:.6f}"))]
 
 
 # ---- The engine: its files and its answer ---------------------------------------------------------------------
@@ -417,21 +423,30 @@ class Engine:
     start_seconds: int
 
 
-def load(instance: str, engines: Path = ENGINES) -> Engine:
+def load(instance: str, engines: Path) -> Engine:
     """The engine of `current`. Raises OSError, ValueError or KeyError when its files are missing or broken."""
     directory = engines / instance
-    values = json.loads((directory / "current" / "engine.json").read_text(encoding="utf-8"))
-    names = ("instance", "unit", "release", "url", "model_name", "head", "start_seconds")
-    return Engine(directory=directory, **{name: values[name] for name in names})
+    # the link is read once: a deploy may switch it meanwhile
+    release = Path(os.readlink(directory / "current")).name
+    values = json.loads((directory / "releases" / release / "engine.json").read_text(encoding="utf-8"))
+    names = ("instance", "unit", "url", "model_name", "head", "start_seconds")
+    return Engine(directory=directory, release=release, **{name: values[name] for name in names})
 
 
 def key_of(directory: Path) -> str:
     """The API key in `secret.yaml`. Raises OSError or ValueError; the error never holds the key."""
     for line in (directory / "secret.yaml").read_text(encoding="utf-8").splitlines():
         name, _, value = line.partition(":")
-        if name.strip() == "api-key" and (key := value.strip().strip("'\"")):
+        if name.strip() == "api-key" and (key := _scalar(value.strip())):
             return key
     raise ValueError("secret.yaml has no api-key")
+
+
+def _scalar(value: str) -> str:
+    """A one-line YAML string: double quoted as in JSON, single quoted with its quotes doubled, or plain."""
+    if value.startswith('"'):
+        return str(json.loads(value))
+    return value[1:-1].replace("''", "'") if value.startswith("'") else value
 
 
 def point(link: Path, target: str) -> None:
@@ -470,24 +485,41 @@ _ROUTES: tuple[tuple[str, dict[str, Any], str], ...] = (
 )
 
 
-def ask(url: str, model_name: str, key: str, seconds: float = ONCE_SECONDS) -> Answer:
-    """Ask for one token (or one embedding); `seconds` bounds the whole exchange. Must run in the main thread."""
-    why = ""
+# /metrics says since when (prometheus_client; the boot time it adds has whole seconds). With several API servers it
+# does not, and nothing is compared.
+_BORN = re.compile(r"^process_start_time_seconds (\S+)$", re.MULTILINE)
+_BORN_SLACK_SECONDS = 2.0
+
+
+def ask(url: str, model_name: str, key: str, since: float, seconds: float = ONCE_SECONDS) -> Answer:
+    """Ask for one token (or one embedding), of a process not older than `since` (seconds since the epoch).
+
+    An older one is a leftover that holds the port. `seconds` bounds the whole exchange.
+    """
+    deadline = time.monotonic() + seconds
     try:
-        with _deadline(seconds):
-            for route, body, wanted in _ROUTES:
-                status, text = _post(url, route, {"model": model_name, **body}, key)
-                answer = _read(status, text, wanted)
-                if answer is not None:
-                    return answer
-                why = why or f"HTTP {status} to {route}"
+        answer = _ask(url, model_name, key, deadline)
+        born = _BORN.search(_request("GET", url, "/metrics", key, "", deadline)[1]) if answer.ok else None
     except TimeoutError:
         return Answer(False, f"no answer within {seconds:g} s")
     except ConnectionRefusedError:
         return Answer(False, "connection refused")
     except (OSError, http.client.HTTPException) as error:
         return Answer(False, f"no answer ({type(error).__name__})")
-    return Answer(False, f"no route takes a request ({why})", refused=True)
+    if born and float(born[1]) < since - _BORN_SLACK_SECONDS:
+        return Answer(False, "an older process answers on its port")
+    return answer
+
+
+def _ask(url: str, model_name: str, key: str, deadline: float) -> Answer:
+    refusals = []
+    for route, body, wanted in _ROUTES:
+        status, text = _request("POST", url, route, key, json.dumps({"model": model_name, **body}), deadline)
+        answer = _read(status, text, wanted)
+        if answer is not None:
+            return answer
+        refusals.append(f"{route} HTTP {status}")
+    return Answer(False, f"no route takes a request ({', '.join(refusals)})", refused=True)
 
 
 def _read(status: int, text: str, wanted: str) -> Answer | None:
@@ -496,7 +528,7 @@ def _read(status: int, text: str, wanted: str) -> Answer | None:
         return Answer(True) if _has(text, wanted) else Answer(False, f"HTTP 200 without {wanted}")
     if status in (401, 403):
         return Answer(False, f"the key in secret.yaml is refused (HTTP {status})", refused=True)
-    if status == 404 and "does not exist" in text:  # entrypoints/serve/engine/serving.py: "The model `x` does not ..."
+    if status == 404 and "does not exist" in text:  # "The model `x` does not exist.", serve/engine/serving.py
         return Answer(False, "it serves another model name", refused=True)
     # 404: no such route; 400 and 501: "The model does not support Completions API"
     return None if status in (400, 404, 501) else Answer(False, f"HTTP {status}")
@@ -510,41 +542,54 @@ def _has(text: str, wanted: str) -> bool:
     return isinstance(values, dict) and bool(values.get(wanted))
 
 
-def _post(url: str, route: str, body: dict[str, Any], key: str) -> tuple[int, str]:
-    """POST without proxies and redirects, which must not see the key."""
+def _request(method: str, url: str, route: str, key: str, body: str, deadline: float) -> tuple[int, str]:
+    """Status and text of one exchange, straight to the engine: a proxy must not see the key.
+
+    Raises TimeoutError at the deadline (of the monotonic clock), however slowly bytes come: http.client would only
+    bound each read. Other errors are OSError and HTTPException.
+    """
     parts = urllib.parse.urlsplit(url)
-    connection = http.client.HTTPConnection(parts.hostname or "", parts.port)
-    try:
-        headers = {"Authorization": f"Bearer {key}", "Content-Type": "application/json"}
-        connection.request("POST", route, json.dumps(body), headers)
-        response = connection.getresponse()
-        return response.status, response.read().decode(errors="replace")
-    finally:
-        connection.close()
+    head = (
+        f"{method} {route} HTTP/1.1\r\nHost: {parts.netloc}\r\nConnection: close\r\nAuthorization: Bearer {key}\r\n"
+        f"Content-Type: application/json\r\nContent-Length: {len(body.encode())}\r\n\r\n"
+    )
+    received = io.BytesIO()
+    with socket.create_connection((parts.hostname or "", parts.port or 80), _left(deadline)) as connection:
+        connection.sendall((head + body).encode())
+        connection.settimeout(_left(deadline))
+        while chunk := connection.recv(65536):
+            received.write(chunk)
+            connection.settimeout(_left(deadline))
+    received.seek(0)
+    response = http.client.HTTPResponse(_Received(received))  # type: ignore[arg-type]  # it only calls makefile
+    response.begin()
+    return response.status, response.read().decode(errors="replace")
 
 
-@contextmanager
-def _deadline(seconds: float) -> Iterator[None]:
-    """Raise TimeoutError in the block after so long, whatever it waits for; a socket's timeout bounds only one read."""
-
-    def expire(*_: object) -> None:
+def _left(deadline: float) -> float:
+    left = deadline - time.monotonic()
+    if left <= 0:
         raise TimeoutError
+    return left
 
-    previous = signal.signal(signal.SIGALRM, expire)
-    signal.setitimer(signal.ITIMER_REAL, seconds)
-    try:
-        yield
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, previous)
+
+@dataclass
+class _Received:
+    """What http.client needs of a socket to parse bytes that are all here."""
+
+    content: io.BytesIO
+
+    def makefile(self, _mode: str) -> io.BytesIO:
+        return self.content
 
 
 def check(engine: Engine, unit: Unit, seconds: float) -> Answer:
     """Whether the engine serves, now, with the release of `current`."""
-    if not runs_current(unit, engine.directory / "current"):
+    if unit.started is None or not runs_current(unit, engine.directory / "current"):
         return Answer(False, f"its unit is {unit.active} ({unit.sub}) and does not run release {engine.release}")
     if engine.head:
-        return ask(engine.url, engine.model_name, key_of(engine.directory), seconds)
+        key = key_of(engine.directory)
+        return ask(engine.url, engine.model_name, key, unit.started.timestamp(), seconds)
     steady = unit.active == "active" and time.monotonic() - unit.started_monotonic >= STEADY_SECONDS
     return Answer(steady, "" if steady else f"it has not run for {STEADY_SECONDS:g} s")
 
@@ -562,10 +607,22 @@ class Problem:
     lines: list[str]
 
 
+def restart(engine: Engine) -> None:
+    """Restart the unit; what comes of it, `wait` sees. A stop may take as long as the engine drains."""
+    _run("systemctl", "reset-failed", engine.unit)  # else a unit that hit its start limit refuses
+    with contextlib.suppress(subprocess.TimeoutExpired):  # systemd goes on with the job
+        _run("systemctl", "restart", engine.unit, seconds=engine.start_seconds)
+
+
 def wait(engine: Engine, say: Callable[[str], None]) -> Problem | None:
     """Wait until the engine serves (None), or until it is known not to, at most `start_seconds`."""
     begin = time.monotonic()
     first = show(engine.unit)
+    if first.pid and not runs_current(first, engine.directory / "current"):
+        # a deploy was cut off between switching the release and restarting
+        say(f"{engine.instance}: still runs an older release; restarting it")
+        restart(engine)
+        first = show(engine.unit)
     switched = (engine.directory / "current").lstat().st_mtime
     activated = first.activated.timestamp() if first.activated else 0.0
     journal = Journal(engine.unit, max(switched, activated))
@@ -589,8 +646,9 @@ def wait(engine: Engine, say: Callable[[str], None]) -> Problem | None:
             mend = "deploy again; if it persists, compare secret.yaml and the release's start with the service"
             return _explain(engine, journal, unit, Failure("", answer.why, mend))
         if left <= 0:
-            what = f"not in {engine.start_seconds} s (last: {answer.why})"
-            return _explain(engine, journal, unit, Failure("", what, f"raise start_seconds, or read {_journal(engine)}"))
+            what = f"no answer within {engine.start_seconds} s (last: {answer.why})"
+            mend = f"raise start_seconds if it was still on its way, else read journalctl -u {engine.unit}"
+            return _explain(engine, journal, unit, Failure("", what, mend))
         time.sleep(min(POLL_SECONDS, left))
 
 
@@ -604,10 +662,6 @@ def _explain(engine: Engine, journal: Journal, unit: Unit, failure: Failure) -> 
     return Problem(phase_of(lines), failure.what, failure.mend, error_lines(lines, [key_of(engine.directory)]))
 
 
-def _journal(engine: Engine) -> str:
-    return f"journalctl -u {engine.unit}"
-
-
 def roll_back(engine: Engine, say: Callable[[str], None]) -> str:
     """Return to the last release that answered, where there is another; says what came of it."""
     current, good = engine.directory / "current", target_of(engine.directory / "good")
@@ -619,11 +673,7 @@ def roll_back(engine: Engine, say: Callable[[str], None]) -> str:
         return "not rolled back: another deploy has switched the release meanwhile"
     point(current, f"releases/{good}")
     earlier = load(engine.instance, engine.directory.parent)
-    _run("systemctl", "reset-failed", engine.unit)  # else a unit that hit its start limit refuses
-    try:
-        _run("systemctl", "restart", engine.unit, seconds=earlier.start_seconds)
-    except subprocess.TimeoutExpired:
-        return f"rolled back to release {good}, but systemd has not restarted it in {earlier.start_seconds} s"
+    restart(earlier)
     problem = wait(earlier, say)
     if problem:
         return f"rolled back to release {good}, which does not answer either: {problem.what}"
@@ -639,7 +689,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     mode.add_argument("--wait", action="store_true", help="wait up to start_seconds, then mark good or roll back")
     chosen = parser.parse_args(arguments)
     try:
-        engine = load(chosen.instance)
+        engine = load(chosen.instance, ENGINES)
         return _once(engine) if chosen.once else _wait(engine)
     except (OSError, ValueError, KeyError) as error:
         print(f"{chosen.instance}: not ready: its files: {error}; deploy the engine again", file=sys.stderr)

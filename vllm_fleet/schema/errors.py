@@ -15,12 +15,17 @@ from pyinfra.api.exceptions import PyinfraError
 class ConfigError(PyinfraError):
     """Bad configuration: one line a finding, each `path: what is wrong; how to mend it`."""
 
-    # pyinfra puts the innermost line of a traceback before the message, which would be a line of ours.
-    __traceback__ = None
-
     def __init__(self, *findings: str) -> None:
         self.message = "\n".join(findings)
         super().__init__(self.message)
+
+    @property  # type: ignore[misc]
+    def __traceback__(self) -> None:  # type: ignore[override]
+        """Always None: pyinfra puts the innermost line of a traceback before the message, a line of ours."""
+
+    @__traceback__.setter
+    def __traceback__(self, _: object) -> None:
+        """contextlib sets it."""
 
 
 class FieldError(ValueError):
