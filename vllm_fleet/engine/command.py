@@ -1,4 +1,4 @@
-"""The command that systemd runs for an engine: a container in the foreground, or a program of a virtual environment."""
+"""The command of an engine: the container that is made for it, or a program of a virtual environment."""
 
 from __future__ import annotations
 
@@ -11,15 +11,18 @@ from vllm_fleet.planner.placement import Placement
 from vllm_fleet.schema import Container, Venv
 
 
+FOLLOW_PROGRAM = f"{paths.PROGRAMS}/follow-container"
+
+
 def container_name(placement: Placement) -> str:
     return f"vllm-{placement.instance}"
 
 
 def start_command(placement: Placement) -> list[str]:
-    """The whole argv of the engine's main process."""
+    """The whole argv: what makes the container, or the engine's main process itself."""
     runtime = placement.service.runtime
     if isinstance(runtime, Container):
-        return [*_docker_run(placement, runtime), *serve_arguments(placement)]
+        return [*_docker_create(placement, runtime), *serve_arguments(placement)]
     return [f"{venv_directory(runtime)}/bin/vllm", "serve", *serve_arguments(placement)]
 
 
@@ -42,11 +45,11 @@ def venv_command(directory: str, venv: Venv) -> str:
     )
 
 
-def _docker_run(placement: Placement, runtime: Container) -> list[str]:
+def _docker_create(placement: Placement, runtime: Container) -> list[str]:
     instance = placement.instance
     model = paths.model(placement.service.model.directory_name)
     return [
-        "/usr/bin/docker", "run", "--rm", "--name", container_name(placement),
+        "/usr/bin/docker", "create", "--name", container_name(placement),
         # the image is pulled before the old engine stops; here a missing one is an error, not a long wait
         "--pull", "never",
         "--network", "host",

@@ -8,9 +8,10 @@ import shlex
 from dataclasses import dataclass
 
 from vllm_fleet import paths
-from vllm_fleet.engine.command import start_command
+from vllm_fleet.engine.command import FOLLOW_PROGRAM, container_name, start_command
 from vllm_fleet.engine.environment import environment
 from vllm_fleet.planner.placement import Placement
+from vllm_fleet.schema import Container
 
 
 @dataclass(frozen=True)
@@ -38,13 +39,21 @@ def release(placement: Placement) -> Release:
         files=(
             ("environment", "0644", "".join(lines)),
             ("engine.json", "0644", json.dumps(_facts(placement), indent=2) + "\n"),
-            ("start", "0755", _start_script(start_command(placement))),
+            ("start", "0755", _start_script(placement)),
         ),
     )
 
 
-def _start_script(argv: list[str]) -> str:
-    """The argv as a shell script with one option a line, so that a person on call can read and try it."""
+def _start_script(placement: Placement) -> str:
+    """What the unit runs, with one option a line, so that a person on call can read and try it."""
+    command = _lines(start_command(placement))
+    if isinstance(placement.service.runtime, Container):
+        # the unit follows the container rather than being it: a restart of the Docker daemon leaves it running
+        return f"#!/bin/sh\nset -e\n{command} > /dev/null\nexec {FOLLOW_PROGRAM} {container_name(placement)}\n"
+    return f"#!/bin/sh\nexec {command}\n"
+
+
+def _lines(argv: list[str]) -> str:
     words = [shlex.quote(word) for word in argv]
     lines = [words[0]]
     for word in words[1:]:
@@ -52,7 +61,7 @@ def _start_script(argv: list[str]) -> str:
             lines.append(word)
         else:
             lines[-1] += f" {word}"
-    return "#!/bin/sh\nexec " + " \\\n  ".join(lines) + "\n"
+    return " \\\n  ".join(lines)
 
 
 def _facts(placement: Placement) -> dict[str, object]:

@@ -9,6 +9,7 @@ from pyinfra.api import deploy
 from pyinfra.operations import files
 
 from vllm_fleet import paths
+from vllm_fleet.engine.command import FOLLOW_PROGRAM
 from vllm_fleet.engine.release import release
 from vllm_fleet.operations import await_engine, link, put_files, remove_engines, remove_old_releases, running
 from vllm_fleet.planner.placement import Placement
@@ -21,11 +22,16 @@ READY_PROGRAM = f"{paths.PROGRAMS}/ready.py"
 @deploy("Engines")
 def apply(placements: list[Placement], api_keys: dict[str, str]) -> None:
     """The engines of this host, started but not waited for. `api_keys` are by service name."""
-    program = Path(__file__).parents[1] / "payload" / "ready.py"
-    put_files(name="Readiness probe", files=[File(READY_PROGRAM, program.read_text(encoding="utf-8"), "0755")])
+    put_files(
+        name="Programs", files=[_program("ready.py", READY_PROGRAM), _program("follow-container", FOLLOW_PROGRAM)]
+    )
     for placement in host.loop(placements):
         _engine(placement, api_keys[placement.service.name])
     remove_engines(name="No other engines", keep=[placement.instance for placement in placements])
+
+
+def _program(source: str, path: str) -> File:
+    return File(path, (Path(__file__).parents[1] / "payload" / source).read_text(encoding="utf-8"), "0755")
 
 
 def _engine(placement: Placement, api_key: str) -> None:
