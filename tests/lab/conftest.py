@@ -1,0 +1,84 @@
+"""The lab as tests see it: its hosts over SSH, its gateway over HTTP. `make lab` must have run."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import httpx
+import pytest
+
+from vllm_fleet.inventory import load
+from vllm_fleet.planner import Placement
+from vllm_fleet.schema import Fleet
+
+ROOT = Path(__file__).parents[2]
+
+
+class Lab:
+    """One deployed lab."""
+
+    def __init__(self) -> None:
+        self.fleet: Fleet
+        self.placements: list[Placement]
+        self.fleet, self.placements = load(str(ROOT / "inventories" / "lab.py"))
+        gateway = self.fleet.hosts_in("gateway")[0].address
+        self.gateway = f"http://{gateway}:{self.fleet.gateway.port}"
+        monitor = self.fleet.hosts_in("monitoring")[0].address
+        self.prometheus = f"http://{monitor}:{self.fleet.monitoring.prometheus_port}"
+        self.key = (ROOT / ".lab/secrets/client-key").read_text().strip()
+
+    def ssh(self, host: str, command: str, check: bool = True) -> str:
+        """What a command prints on a host, as root."""
+        ran = subprocess.run(
+            ["ssh", "-F", str(ROOT / ".lab/ssh/config"), host, "sudo", "sh", "-c", f"'{command}'"],
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+        assert not check or ran.returncode == 0, f"{host}: {command}: {ran.stderr}"
+        return ran.stdout.strip()
+
+    def post(self, path: str, key: str | None = "", **body: object) -> httpx.Response:
+        """A request through the gateway with the client's key, or another, or none."""
+        bearer = self.key if key == "" else key
+        headers = {"Authorization": f"Bearer {bearer}"} if bearer else {}
+        return httpx.post(f"{self.gateway}{path}", json=body, headers=headers, timeout=60)
+
+    def complete(self, model: str = "tiny-llama") -> httpx.Response:
+        return self.post("/v1/completions", model=model, prompt="Hi", max_tokens=4)
+
+    def servers(self, backend: str) -> dict[str, dict[str, str]]:
+        """HAProxy's own view of a backend's servers, by name."""
+        csv = self.ssh("ops-1", "echo show stat json | python3 -c \"import socket,sys; s=socket.socket(1); "
+                       "s.connect(\\\"/run/haproxy/admin.sock\\\"); s.sendall(sys.stdin.buffer.read()); "
+                       "print(s.makefile().read())\"")  # fmt: skip
+        rows = [{item["field"]["name"]: item["value"]["value"] for item in row} for row in json.loads(csv)]
+        return {
+            row["svname"]: row
+            for row in rows
+            if row["pxname"] == backend and row["svname"] not in ("BACKEND", "FRONTEND")
+        }
+
+    def query(self, expression: str) -> list[dict]:
+        """An instant query's result."""
+        answer = httpx.get(f"{self.prometheus}/api/v1/query", params={"query": expression}, timeout=10)
+        return answer.json()["data"]["result"]
+
+
+def wait_until(condition: Callable[[], object], seconds: float, what: str) -> float:
+    """Seconds until a condition held; fails the test when it did not within the bound."""
+    start = time.monotonic()
+    while time.monotonic() - start < seconds:
+        if condition():
+            return time.monotonic() - start
+        time.sleep(0.5)
+    raise AssertionError(f"not within {seconds} s: {what}")
+
+
+@pytest.fixture(scope="session")
+def lab() -> Lab:
+    return Lab()
