@@ -1,7 +1,6 @@
 """The lab's three hosts (`make lab`), in the same form as a real fleet."""
 
 from lab.state import read as _read_state
-
 from vllm_fleet.schema import ConfigError as _ConfigError
 
 _lab = _read_state()
@@ -10,8 +9,13 @@ if not _lab:
 
 
 def _host(name: str) -> tuple[str, dict]:
-    connection = {f"ssh_{key}": value for key, value in _lab["ssh"].items()}
-    return (name, {"address": _lab["hosts"][name], "ssh_hostname": _lab["hosts"][name], **connection})
+    connection = {
+        "ssh_hostname": _lab["hosts"][name],
+        "ssh_user": _lab["ssh"]["user"],
+        "ssh_key": _lab["ssh"]["key"],
+        "ssh_known_hosts_file": _lab["ssh"]["known_hosts"],
+    }
+    return (name, {"address": _lab["hosts"][name], **connection})
 
 
 gpu = [_host("gpu-1"), _host("gpu-2")]

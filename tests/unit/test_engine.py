@@ -52,7 +52,7 @@ def test_the_whole_argv_of_a_container():
     assert start_command(placement) == [
         "/usr/bin/docker", "create", "--name", "vllm-chat", "--pull", "never", "--network", "host",
         "--shm-size", "16g", "--user", "2000:0", "--cap-drop", "ALL", "--security-opt", "no-new-privileges",
-        "--ulimit", "nofile=65535:65535", "--ulimit", "memlock=-1:-1", "--stop-signal", "SIGINT",
+        "--ulimit", "memlock=-1:-1", "--stop-signal", "SIGINT",
         "--env-file", "/etc/vllm-fleet/engines/chat/current/environment",
         "--volume", f"{MODEL}:{MODEL}:ro",
         "--volume", "/etc/vllm-fleet/engines/chat/secret.yaml:/etc/vllm-fleet/engines/chat/secret.yaml:ro",

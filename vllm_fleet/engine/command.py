@@ -10,7 +10,6 @@ from vllm_fleet.engine.argv import serve_arguments
 from vllm_fleet.planner.placement import Placement
 from vllm_fleet.schema import Container, Venv
 
-
 FOLLOW_PROGRAM = f"{paths.PROGRAMS}/follow-container"
 
 
@@ -57,7 +56,7 @@ def _docker_create(placement: Placement, runtime: Container) -> list[str]:
         "--shm-size", "16g",
         "--user", f"{paths.SERVICE_UID}:0",
         "--cap-drop", "ALL", "--security-opt", "no-new-privileges",
-        "--ulimit", "nofile=65535:65535", *_memlock(placement),
+        *_memlock(placement),
         "--stop-signal", "SIGINT",
         "--env-file", f"{paths.engine(instance)}/current/environment",
         "--volume", f"{model}:{model}:ro",

@@ -82,6 +82,10 @@ FAILURES: tuple[Failure, ...] = (
         "correct the service's options",
         final=True,
     ),
+    # dash, which runs the release's `start`
+    Failure(r"start: \d+: exec: (?P<program>\S+): not found", "{program} is missing", "deploy again", final=True),
+    # docker/cli
+    Failure(r"Cannot connect to the Docker daemon", "Docker does not run", "see systemctl status docker"),
     # errno ENOSPC; dockerd and containerd pass the same text on
     Failure(r"[Nn]o space left on device", "a disk is full", "free space; df -h and docker system df show where"),
     # moby daemon/cdi.go and container-device-interface: "... unresolvable CDI devices nvidia.com/gpu=0"
@@ -89,6 +93,12 @@ FAILURES: tuple[Failure, ...] = (
         r'unresolvable CDI devices (?P<device>\S+)|could not select device driver "cdi"',
         "Docker does not know the GPU device",
         "run nvidia-ctk cdi list; nvidia-cdi-refresh or nvidia-ctk cdi generate makes the list anew",
+    ),
+    # opencontainers/runc through moby: seen with an rlimit above the host's own (Docker 26.1)
+    Failure(
+        r"OCI runtime create failed: (?:runc create failed: )?(?P<reason>.+?)(?:: unknown)?\.?$",
+        "Docker cannot start the container ({reason})",
+        "mend what it names; journalctl -u docker has more",
     ),
     # torch c10/cuda/CUDAFunctions.cpp (issue guqiong96/Lvllmds4#46 shows it from an EngineCore)
     Failure(
@@ -177,13 +187,28 @@ FAILURES: tuple[Failure, ...] = (
         "drop the service's quantization, or install its plugin",
         final=True,
     ),
-    # transformers_utils/config.py, model_loader/default_loader.py, huggingface_hub offline and path checks
+    # transformers_utils/config.py, model_loader/default_loader.py, huggingface_hub offline and path checks; the last
+    # is what safetensors says of a file that it may not read, too
     Failure(
         r"Invalid repository ID or local directory specified: '(?P<path>[^']*)'|"
-        r"Cannot find any model weights with `(?P<bare>[^`]+)`|LocalEntryNotFoundError|Repo id must be in the form",
+        r"Cannot find any model weights with `(?P<bare>[^`]+)`|LocalEntryNotFoundError|Repo id must be in the form|"
+        r"FileNotFoundError: No such file or directory: \S+\.safetensors",
         "the model's files are not where the engine looks",
-        "see that the model's directory in the store is whole and mounted, then deploy again",
+        "see that the model's directory in the store is whole, mounted and readable, then deploy again",
         final=True,
+    ),
+    # torch/_inductor/cpp_builder.py; triton/runtime/build.py
+    Failure(
+        r"No working C\+\+ compiler found|Failed to find C compiler",
+        "it finds no C compiler, which torch.compile and Triton call",
+        "install gcc and g++ on the host, or use a container",
+        final=True,
+    ),
+    # v1/executor/multiproc_executor.py; 4 was seen where the CPU names AMX and the machine does not let it be used
+    Failure(
+        r"Worker proc \S+ died unexpectedly \(exit code: -(?P<signal>\d+)\)",
+        "a worker was killed by signal {signal}",
+        "9 is mostly the kernel short of memory (journalctl -k), 4 a CPU that lacks an instruction: try another dtype",
     ),
     # config/model.py verify_with_parallel_config and _get_and_verify_max_len
     Failure(
@@ -194,7 +219,7 @@ FAILURES: tuple[Failure, ...] = (
     ),
     Failure(
         r"User-specified max_model_len \((?P<wanted>\d+)\) is greater than the derived max_model_len "
-        r"\(\w+=(?P<limit>[\d.]+)",
+        r"\(\w+=(?P<limit>\d+)",
         "max_model_len {wanted} is more than the model's {limit}",
         "lower max_model_len",
         final=True,
@@ -202,16 +227,20 @@ FAILURES: tuple[Failure, ...] = (
 )
 
 _ANSI = re.compile(r"\x1b\[[0-9;]*m")
-# logger.py: `(EngineCore pid=123) ERROR 11-21 08:07:00 [core.py:1202] message`
+# logger.py: `(VllmWorker-0 pid=123) ERROR 11-21 08:07:00 [core.py:1202] message`
 _PREFIX = re.compile(
-    r"^(?:\([\w ]+pid=\d+\) )?(?:(?P<level>DEBUG|INFO|WARNING|ERROR|CRITICAL) \d\d-\d\d [\d:]{8} \[[^\]]+\] )?"
+    r"^(?:\([^()]+ pid=\d+\) )?(?:(?P<level>DEBUG|INFO|WARNING|ERROR|CRITICAL) \d\d-\d\d [\d:]{8} \[[^\]]+\] )?"
 )
 _TELLS = re.compile(
-    r"^[\w.]*(?:Error|Exception)\b|\berror: |^docker: |Error response from daemon|"
-    r"[Oo]ut of memory|OOM killer|Main process exited|Failed with result"
+    r"^[\w.]*(?:Error|Exception)\b|^\s+Value error, |\berror: |^docker: |Error response from daemon|"
+    r"[Oo]ut of memory|OOM killer"
 )
-_TRACEBACK = re.compile(r"^(?:\s|Traceback|$)")
-_SECRETS = re.compile(r"(?i)(api[-_]?key\W{1,4}|authorization\W{1,4}(?:\w+ )?|bearer )[^\s,'\"]+|\bhf_\w{8,}")
+# a traceback's own lines (but pydantic's "  Value error, ..." is the cause), what the engine dumps of a request, and
+# what the unit's tidying before a start says
+_NOISE = re.compile(r"^(?:\s(?!\s*Value error, )|Traceback|Dumping |Error response from daemon: No such container|$)")
+_SECRETS = re.compile(
+    r"(?i)(api[-_]?key[\s'\"=:]{1,4}|authorization[\s'\"=:]{1,4}(?:\w+ )?|bearer )[^\s,'\"]+|\bhf_\w{8,}"
+)
 
 
 def plain(text: str) -> str:
@@ -255,7 +284,7 @@ def _tells(line: str) -> bool:
     text = message(line)
     level = _PREFIX.match(line)
     loud = level is not None and level["level"] in ("ERROR", "CRITICAL")
-    return not _TRACEBACK.match(text) and (loud or bool(_TELLS.search(text)))
+    return not _NOISE.match(text) and (loud or bool(_TELLS.search(text)))
 
 
 def _redact(line: str, secrets: Sequence[str]) -> str:
@@ -310,7 +339,6 @@ class Unit:
     pid: int
     restarts: int
     invocation: str
-    status: str
     activated: datetime | None
     started: datetime | None
     started_monotonic: float
@@ -323,7 +351,7 @@ class Unit:
 
 
 _PROPERTIES = (
-    "LoadState,ActiveState,SubState,MainPID,NRestarts,InvocationID,ExecMainStatus,"
+    "LoadState,ActiveState,SubState,MainPID,NRestarts,InvocationID,"
     "InactiveExitTimestamp,ExecMainStartTimestamp,ExecMainStartTimestampMonotonic"
 )
 
@@ -338,7 +366,6 @@ def unit_of(output: str) -> Unit:
         pid=int(values.get("MainPID") or 0),
         restarts=int(values.get("NRestarts") or 0),
         invocation=values.get("InvocationID", ""),
-        status=values.get("ExecMainStatus", ""),
         activated=_time(values.get("InactiveExitTimestamp", "")),
         started=_time(values.get("ExecMainStartTimestamp", "")),
         started_monotonic=int(values.get("ExecMainStartTimestampMonotonic") or 0) / 1e6,
@@ -350,6 +377,20 @@ def _time(text: str) -> datetime | None:
     if text in ("", "n/a", "0"):
         return None
     return datetime.strptime(text.split(" ", 1)[1], "%Y-%m-%d %H:%M:%S.%f %Z").replace(tzinfo=UTC)
+
+
+def split(runs: dict[str, list[str]], unit: Unit) -> tuple[list[list[str]], list[str]]:
+    """Lines of the starts that had ended when the unit was looked at, oldest first, and those of the one that went on.
+
+    What a later start has written meanwhile is for the next look.
+    """
+    ended: list[list[str]] = []
+    for start, lines in runs.items():
+        if start == unit.invocation:
+            return (ended, lines) if unit.alive else ([*ended, lines], [])
+        if start:
+            ended.append(lines)
+    return ended, []
 
 
 def problem_of(unit: Unit, first_restarts: int, ended: Sequence[Sequence[str]]) -> Failure | None:
@@ -366,9 +407,15 @@ def problem_of(unit: Unit, first_restarts: int, ended: Sequence[Sequence[str]]) 
     if unit.active in ("failed", "inactive"):
         return found[-1] if found else Failure("", f"its unit is {unit.active}", "read the journal of the unit")
     if unit.restarts - min(first_restarts, unit.restarts) >= RESTARTS_ENOUGH:
-        ends = f"it ended {RESTARTS_ENOUGH} times, last with status {unit.status}"
+        ends = f"it ended {RESTARTS_ENOUGH} times, last with status {_status(ended[-1] if ended else [])}"
         return found[-1] if found else Failure("", ends, "read the journal of the unit")
     return None
+
+
+def _status(lines: Sequence[str]) -> str:
+    """How the main process ended, in systemd's words; it says nothing of an end with 0."""
+    found = re.findall(r"Main process exited, code=\w+, status=(\S+)", "\n".join(lines))
+    return found[-1] if found else "0"
 
 
 def _run(*command: str, seconds: float = 30) -> str:
@@ -462,9 +509,14 @@ def target_of(link: Path) -> str | None:
     return Path(os.readlink(link)).name if link.is_symlink() and link.exists() else None
 
 
-def runs_current(unit: Unit, current: Path) -> bool:
-    """Whether the main process was started after `current` was last switched: ExecStart goes through that link."""
-    return unit.pid > 0 and unit.started is not None and unit.started.timestamp() >= current.lstat().st_mtime
+def switched(directory: Path) -> float:
+    """When the engine's release or key last changed, in seconds since the epoch."""
+    return max((directory / "current").lstat().st_mtime, (directory / "secret.yaml").stat().st_mtime)
+
+
+def runs_current(unit: Unit, directory: Path) -> bool:
+    """Whether the main process was started after the last switch: ExecStart goes through the link `current`."""
+    return unit.pid > 0 and unit.started is not None and unit.started.timestamp() >= switched(directory)
 
 
 @dataclass(frozen=True)
@@ -585,8 +637,8 @@ class _Received:
 
 def check(engine: Engine, unit: Unit, seconds: float) -> Answer:
     """Whether the engine serves, now, with the release of `current`."""
-    if unit.started is None or not runs_current(unit, engine.directory / "current"):
-        return Answer(False, f"its unit is {unit.active} ({unit.sub}) and does not run release {engine.release}")
+    if unit.started is None or not runs_current(unit, engine.directory):
+        return Answer(False, f"its unit is {unit.active} ({unit.sub}) and does not run release {engine.release} yet")
     if engine.head:
         key = key_of(engine.directory)
         return ask(engine.url, engine.model_name, key, unit.started.timestamp(), seconds)
@@ -618,14 +670,13 @@ def wait(engine: Engine, say: Callable[[str], None]) -> Problem | None:
     """Wait until the engine serves (None), or until it is known not to, at most `start_seconds`."""
     begin = time.monotonic()
     first = show(engine.unit)
-    if first.pid and not runs_current(first, engine.directory / "current"):
-        # a deploy was cut off between switching the release and restarting
-        say(f"{engine.instance}: still runs an older release; restarting it")
+    if first.pid and not runs_current(first, engine.directory):
+        # a deploy was cut off between switching the release or key and restarting
+        say(f"{engine.instance}: still runs with an older release or key; restarting it")
         restart(engine)
         first = show(engine.unit)
-    switched = (engine.directory / "current").lstat().st_mtime
     activated = first.activated.timestamp() if first.activated else 0.0
-    journal = Journal(engine.unit, max(switched, activated))
+    journal = Journal(engine.unit, max(switched(engine.directory), activated))
     shown, restarts, answer = "", first.restarts, Answer(False)
     while True:
         unit = show(engine.unit)
@@ -634,32 +685,37 @@ def wait(engine: Engine, say: Callable[[str], None]) -> Problem | None:
         answer = check(engine, unit, max(1.0, min(FIRST_SECONDS, left)))
         if answer.ok:
             return None
-        runs = journal.read()
-        step = phase_of(runs.get(unit.invocation, [])) if unit.alive else "waiting for a restart"
+        ended, live = split(journal.read(), unit)
+        step = phase_of(live) if unit.alive else "waiting for a restart"
         if step != shown:
             shown = step
             say(f"{engine.instance}: {step} ({time.monotonic() - begin:.0f} s)")
-        ended = [lines for start, lines in runs.items() if start != unit.invocation or not unit.alive]
         if failure := problem_of(unit, restarts, ended):
-            return _explain(engine, journal, unit, failure)
-        if answer.refused:
+            return _explain(engine, journal, unit, failure, of_ended=True)
+        if answer.refused and step == "serving":  # earlier it is not this engine that answers, but who holds its port
             mend = "deploy again; if it persists, compare secret.yaml and the release's start with the service"
-            return _explain(engine, journal, unit, Failure("", answer.why, mend))
+            return _problem(engine, live, Failure("", answer.why, mend))
         if left <= 0:
             what = f"no answer within {engine.start_seconds} s (last: {answer.why})"
             mend = f"raise start_seconds if it was still on its way, else read journalctl -u {engine.unit}"
-            return _explain(engine, journal, unit, Failure("", what, mend))
+            return _explain(engine, journal, unit, Failure("", what, mend), of_ended=False)
         time.sleep(min(POLL_SECONDS, left))
 
 
-def _explain(engine: Engine, journal: Journal, unit: Unit, failure: Failure) -> Problem:
-    """The problem with its last lines. A process's last words may reach the journal after its end: sync, then read."""
-    _run("journalctl", "--sync")
-    runs = journal.read()
-    lines = runs.get(unit.invocation) or [line for run in runs.values() for line in run]
-    if not failure.pattern:  # nothing was known: the late lines or the kernel may tell more
-        failure = failure_of([*lines, *journal.kernel()]) or failure
-    return Problem(phase_of(lines), failure.what, failure.mend, error_lines(lines, [key_of(engine.directory)]))
+def _explain(engine: Engine, journal: Journal, unit: Unit, failure: Failure, *, of_ended: bool) -> Problem:
+    """The problem with its last lines: of the start that ended last, or of the one that goes on."""
+    _run("journalctl", "--sync")  # a process's last words may reach the journal after its end
+    ended, live = split(journal.read(), unit)
+    lines = ended[-1] if ended and (of_ended or not live) else live
+    if not failure.pattern:  # nothing was known: what came late, an earlier start or the kernel may tell more
+        failure = failure_of([line for run in [*ended, live] for line in run] + journal.kernel()) or failure
+    return _problem(engine, lines, failure)
+
+
+def _problem(engine: Engine, lines: Sequence[str], failure: Failure) -> Problem:
+    """A failure in words; `what` may quote a line of the journal, so secrets go there too."""
+    key = key_of(engine.directory)
+    return Problem(phase_of(lines), _redact(failure.what, [key]), failure.mend, error_lines(lines, [key]))
 
 
 def roll_back(engine: Engine, say: Callable[[str], None]) -> str:
@@ -673,6 +729,7 @@ def roll_back(engine: Engine, say: Callable[[str], None]) -> str:
         return "not rolled back: another deploy has switched the release meanwhile"
     point(current, f"releases/{good}")
     earlier = load(engine.instance, engine.directory.parent)
+    say(f"{engine.instance}: going back to release {good}")
     restart(earlier)
     problem = wait(earlier, say)
     if problem:
@@ -691,8 +748,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         engine = load(chosen.instance, ENGINES)
         return _once(engine) if chosen.once else _wait(engine)
-    except (OSError, ValueError, KeyError) as error:
-        print(f"{chosen.instance}: not ready: its files: {error}; deploy the engine again", file=sys.stderr)
+    except (OSError, ValueError, KeyError, subprocess.TimeoutExpired) as error:
+        _complain(f"{chosen.instance}: not ready: starting: {type(error).__name__}: {error}; deploy the engine again")
         return 1
 
 

@@ -45,15 +45,16 @@ def _engine(placement: Placement, api_key: str) -> None:
     )
     put_files(name=f"Release {wanted.id} of {instance}", files=release_files(wanted))
     secret = put_files(name=f"API key of {instance}", files=[secret_file(placement, api_key)])
-    unit = put_files(
-        name=f"Unit of {instance}",
-        files=[unit_file(placement)],
-        check=f'systemd-analyze verify "$stage{paths.UNITS}/{placement.unit}"',
-    )
     current = link(
         name=f"Release {wanted.id} is current for {instance}",
         path=f"{paths.engine(instance)}/current",
         target=f"releases/{wanted.id}",
+    )
+    # after the link, for the check wants to find what the unit runs
+    unit = put_files(
+        name=f"Unit of {instance}",
+        files=[unit_file(placement)],
+        check=f'systemd-analyze verify "$stage{paths.UNITS}/{placement.unit}"',
     )
     running(name=f"Engine {instance} runs", unit=placement.unit, restart_on=[secret, unit, current])
 

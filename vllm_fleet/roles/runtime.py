@@ -15,6 +15,10 @@ from vllm_fleet.render.files import File
 from vllm_fleet.render.runtime import daemon_file
 from vllm_fleet.schema import AptRepository, Container, Host, Venv, Versions
 
+# What vLLM's wheels take from the system: libnuma for its CPU kernels; a compiler and Python's headers for Triton,
+# which builds kernels when a model first runs.
+VENV_PACKAGES = {"cpu": ["libnuma1"], "cuda": ["gcc", "libc6-dev", "libnuma1", "python3-dev"]}
+
 
 def apply(versions: Versions, here: Host, placements: list[Placement]) -> None:
     """Everything the engines of this host (`placements`) run in, before the first of them is touched."""
@@ -24,7 +28,8 @@ def apply(versions: Versions, here: Host, placements: list[Placement]) -> None:
         containers(versions, here, images)
     venvs = {venv_directory(runtime): runtime for runtime in runtimes if isinstance(runtime, Venv)}
     if venvs:
-        virtual_environments(venvs)
+        devices = {placement.service.device for placement in placements}
+        virtual_environments(venvs, sorted({name for device in devices for name in VENV_PACKAGES[device]}))
 
 
 @deploy("Containers")
@@ -58,8 +63,9 @@ def containers(versions: Versions, here: Host, images: list[str]) -> None:
 
 
 @deploy("Virtual environments")
-def virtual_environments(venvs: dict[str, Venv]) -> None:
+def virtual_environments(venvs: dict[str, Venv], packages: list[str]) -> None:
     """One virtual environment a lock file; pip refuses a wheel whose hash is not in it."""
+    apt.packages(name="Install what wheels expect of the system", packages=packages, no_recommends=True)
     for directory, venv in host.loop(list(venvs.items())):
         put_files(name="Lock file", files=[File(f"{directory}.lock", venv.lock())])
         run_unless(

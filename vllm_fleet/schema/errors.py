@@ -19,8 +19,8 @@ class ConfigError(PyinfraError):
         self.message = "\n".join(findings)
         super().__init__(self.message)
 
-    @property  # type: ignore[misc]
-    def __traceback__(self) -> None:  # type: ignore[override]
+    @property
+    def __traceback__(self) -> None:
         """Always None: pyinfra puts the innermost line of a traceback before the message, a line of ours."""
 
     @__traceback__.setter

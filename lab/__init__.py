@@ -1,0 +1,1 @@
+"""The lab: three throw-away hosts with real systemd and SSH on one Linux machine. Knows nothing of roles."""

@@ -1,0 +1,136 @@
+"""Bringing the lab up: what depends on what, and what runs at the same time."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import signal
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from lab import (
+    base,
+    cleanup,
+    docker_debs,
+    engine_image,
+    hosts,
+    machine,
+    mirrors,
+    network,
+    state,
+    supervisor,
+    tiny_model,
+    wheels,
+)  # fmt: skip
+from lab.errors import LabError
+from lab.progress import Reporter
+from lab.supervisor import Child
+from lab.topology import HOSTS, Paths
+
+
+def is_up(release: str, paths: Paths) -> bool:
+    """Whether a complete lab of this release runs, with every host on."""
+    facts = state.read(paths)
+    if facts is None or facts["release"] != release:
+        return False
+    children = supervisor.status(paths)
+    return bool(children) and all(row["pid"] for row in children.values())
+
+
+def bring_up(release: str, paths: Paths, reporter: Reporter) -> None:
+    """From whatever there is to a complete lab; `state.json` is written last."""
+    if start_those_off(release, paths, reporter):
+        return
+    if cleanup.leftovers(paths):
+        with reporter.step("clearing what an earlier lab left"):
+            cleanup.down(paths)
+    if packages := machine.missing():
+        with reporter.step(f"installing {', '.join(packages)}"):
+            machine.install(packages, paths)
+    machine.check_pip()
+    machine.refresh_index(paths)
+    network.check()
+    with ThreadPoolExecutor() as pool:
+        host_root = pool.submit(_root, base.host_root(release), paths, reporter)
+        mirror_root = pool.submit(_root, base.mirror_root(), paths, reporter)
+        engine = pool.submit(prepare_engine, paths, reporter)
+        if docker_debs.for_release(release):
+            docker_debs.build(mirror_root.result(), paths)
+        boot(host_root.result(), mirror_root.result(), paths, reporter)
+        engine.result()
+    with reporter.step("pushing the engine's image to the registry"):
+        mirrors.wait_answering("registry", paths)
+        engine_image.push(base.mirror_root().directory(paths), paths)
+    for mirror in mirrors.PORTS:
+        mirrors.wait_answering(mirror, paths)
+    _make_keys(paths)
+    state.write(release, paths)
+
+
+def prepare_engine(paths: Paths, reporter: Reporter) -> None:
+    """vLLM's CPU build as wheels and as an image, and a tiny model; each made once."""
+    with reporter.step("downloading vLLM's CPU wheels (600 MB)", lambda: wheels.fetched(paths)):
+        wheels.fetch(paths)
+    steps = {
+        "installing them for the engine's image": engine_image.libraries,
+        "making the tiny model": tiny_model.make,
+        "packing the engine's image (2.4 GB)": engine_image.build,
+    }
+    for title, make in steps.items():
+        with reporter.step(title):
+            make(paths)
+
+
+def _make_keys(paths: Paths) -> None:
+    """API keys of this lab alone, made once: the inventory names their files."""
+    paths.secrets.mkdir(mode=0o700, exist_ok=True)
+    for name in ("client-key", "engine-key"):
+        file = paths.secrets / name
+        if not file.exists():
+            file.touch(mode=0o600)
+            file.write_text(f"lab-{secrets.token_hex(16)}\n")
+
+
+def _root(root: base.Root, paths: Paths, reporter: Reporter) -> Path:
+    if root.directory(paths).exists():
+        return root.directory(paths)
+    with reporter.step(f"Debian {root.release} root for {root.name}"):
+        return base.build(root, paths)
+
+
+def boot(host_root: Path, mirror_root: Path, paths: Paths, reporter: Reporter) -> None:
+    """Start hosts and mirrors, and wait until all hosts have booted."""
+    with reporter.step(f"booting {', '.join(HOSTS)}"):
+        paths.run.mkdir(parents=True)
+        network.up(paths.logs / "network.log")
+        hosts.make(host_root, paths)
+        supervisor.launch([*mirrors.children(mirror_root, paths), *host_children(paths)], paths)
+        for name in HOSTS:
+            hosts.wait_booted(name, paths)
+
+
+def host_children(paths: Paths) -> list[Child]:
+    """The hosts as the supervisor's children."""
+    return [
+        Child(name, hosts.nspawn_argv(name, paths), str(paths.host(name) / "console.log"), "host") for name in HOSTS
+    ]
+
+
+def start_those_off(release: str, paths: Paths, reporter: Reporter) -> bool:
+    """In a complete lab whose hosts were powered off, only start those; false if there is no such lab."""
+    facts = state.read(paths)
+    pid = supervisor.pid(paths)
+    if facts is None or pid is None or facts["release"] != release:
+        return False
+    off = [name for name, row in supervisor.status(paths).items() if not row["pid"]]
+    with reporter.step(f"starting {', '.join(off)}"):
+        os.kill(pid, signal.SIGHUP)
+        end = time.monotonic() + hosts.BOOT_DEADLINE
+        while not is_up(release, paths):
+            if time.monotonic() > end:
+                raise LabError(f"the supervisor did not start {', '.join(off)}; log: {paths.run / 'supervisor.log'}")
+            time.sleep(0.1)
+        for name in set(off) & set(HOSTS):
+            hosts.wait_booted(name, paths)
+    return True

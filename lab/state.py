@@ -1,0 +1,67 @@
+"""`.lab/state.json`: the facts about a complete lab that an inventory needs. Written last, and whole."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from lab import docker_debs, engine_image, tiny_model
+from lab.topology import (
+    APT_PROXY,
+    BRIDGE,
+    HOSTS,
+    HUB_ENDPOINT,
+    MODEL_REPO,
+    PATHS,
+    PYTHON,
+    REGISTRY,
+    SUBNET,
+    USER,
+    WHEELS_URL,
+    Paths,
+)  # fmt: skip
+
+
+def facts(release: str, paths: Paths) -> dict[str, Any]:
+    """Everything, as one JSON object."""
+    return {
+        "release": release,
+        "bridge": BRIDGE,
+        "hosts": HOSTS,
+        "ssh": {
+            "user": USER,
+            "key": str(paths.ssh / "id_ed25519"),
+            "known_hosts": str(paths.ssh / "known_hosts"),
+            "config": str(paths.ssh_config),
+        },
+        "registry": REGISTRY,
+        "wheels_url": WHEELS_URL,
+        "engine_requirements": str(paths.engine_requirements.relative_to(paths.repo)),
+        "apt_proxy": APT_PROXY,
+        "docker_apt": docker_debs.for_release(release),
+        "hub_endpoint": HUB_ENDPOINT,
+        "subnet": SUBNET,
+        "engine_image": engine_image.reference(paths),
+        "model": {
+            "repo": MODEL_REPO,
+            "revision": tiny_model.revision(paths),
+            "archive": str(tiny_model.archive(paths).relative_to(paths.repo)),
+            "archive_sha256": tiny_model.archive_sha256(paths),
+            "directory": str(tiny_model.directory(paths).relative_to(paths.repo)),
+        },
+        "python": PYTHON,
+    }
+
+
+def write(release: str, paths: Paths) -> None:
+    """Replace the file in one step."""
+    half = paths.state.with_suffix(".half")
+    half.write_text(json.dumps(facts(release, paths), indent=2) + "\n")
+    half.replace(paths.state)
+
+
+def read(paths: Paths = PATHS) -> dict[str, Any] | None:
+    """The facts, or nothing if no lab is complete."""
+    if not paths.state.exists():
+        return None
+    return dict(json.loads(paths.state.read_text()))

@@ -1,0 +1,92 @@
+"""Prometheus', Alertmanager's and the node exporter's files, whole; their own tools check them.
+
+Debian packages for the tests marked `tools`: prometheus (promtool), prometheus-alertmanager (amtool).
+"""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.fleets import example_fleet
+from vllm_fleet.observe.alerts import ALERTS, Severity
+from vllm_fleet.planner.placement import place
+from vllm_fleet.render import monitoring
+from vllm_fleet.render.files import File
+from vllm_fleet.schema import Host, Monitoring
+
+PROMTOOL, AMTOOL = shutil.which("promtool"), shutil.which("amtool")
+WEBHOOKS: dict[Severity, str] = {"page": "https://pager.example/hook/s3cret", "watchdog": "https://beats.example/1"}
+
+
+def prometheus() -> File:
+    fleet = example_fleet()
+    return monitoring.prometheus_file(fleet, place(fleet))
+
+
+def test_prometheus(golden: Callable[[str, str], None]) -> None:
+    golden("prometheus.yml", prometheus().content)
+
+
+def test_rules(golden: Callable[[str, str], None]) -> None:
+    golden("rules.yml", monitoring.rules_file().content)
+
+
+def test_alertmanager(golden: Callable[[str, str], None]) -> None:
+    file = monitoring.alertmanager_file(WEBHOOKS)
+    golden("alertmanager.yml", file.content)
+    assert (file.mode, file.owner, file.group, file.secret) == ("0640", "root", "prometheus", True)
+
+
+def test_start_of_each_daemon(golden: Callable[[str, str], None]) -> None:
+    fleet = example_fleet()
+    edge = fleet.host("edge1")
+    files = [
+        *monitoring.prometheus_start(fleet, edge),
+        *monitoring.alertmanager_start(fleet, edge),
+        *monitoring.node_exporter_start(fleet, fleet.host("gpu1")),
+    ]
+    golden("monitoring-start.txt", "\n".join(f"==> {file.path}\n{file.content}" for file in files))
+
+
+def test_an_ipv6_host_listens_in_brackets() -> None:
+    hosts = [*example_fleet().hosts[:2], Host(name="edge1", address="fd00::1", groups=("gateway", "monitoring"))]
+    fleet = example_fleet(hosts=hosts, monitoring=Monitoring(prometheus_port=9191))
+    arguments, _ = monitoring.prometheus_start(fleet, fleet.host("edge1"))
+    assert "--web.listen-address=[fd00::1]:9191 " in arguments.content
+
+
+@pytest.mark.tools
+@pytest.mark.skipif(PROMTOOL is None, reason="needs promtool")
+def test_promtool_accepts_configuration_and_rules(tmp_path: Path) -> None:
+    rules = tmp_path / "rules.yml"
+    rules.write_text(monitoring.rules_file().content, encoding="utf-8")
+    config = tmp_path / "prometheus.yml"
+    config.write_text(prometheus().content.replace(monitoring.RULES, str(rules)), encoding="utf-8")
+    done = subprocess.run([str(PROMTOOL), "check", "config", config], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert f"{len(ALERTS)} rules found" in done.stdout
+
+
+@pytest.mark.tools
+@pytest.mark.skipif(AMTOOL is None, reason="needs amtool")
+@pytest.mark.parametrize("webhooks", [WEBHOOKS, {}], ids=["webhooks", "none"])
+def test_amtool_accepts_the_configuration(webhooks: dict[Severity, str], tmp_path: Path) -> None:
+    config = tmp_path / "alertmanager.yml"
+    config.write_text(monitoring.alertmanager_file(webhooks).content, encoding="utf-8")
+    done = subprocess.run([str(AMTOOL), "check-config", config], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.tools
+@pytest.mark.skipif(AMTOOL is None, reason="needs amtool")
+@pytest.mark.parametrize("severity", ["page", "ticket", "watchdog"])
+def test_each_severity_has_its_receiver(severity: str, tmp_path: Path) -> None:
+    config = tmp_path / "alertmanager.yml"
+    config.write_text(monitoring.alertmanager_file(WEBHOOKS).content, encoding="utf-8")
+    command = [str(AMTOOL), "config", "routes", "test", f"--config.file={config}", f"severity={severity}"]
+    assert subprocess.run(command, capture_output=True, text=True, check=True).stdout.split() == [severity]

@@ -1,0 +1,114 @@
+"""Monitoring: everything that was deployed is scraped, the alerts are loaded, and somebody is there to be told."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+
+from tests.host.machine import Machine
+from vllm_fleet.network.gateway import endpoint
+from vllm_fleet.observe.alerts import ALERTS
+from vllm_fleet.observe.targets import targets
+from vllm_fleet.render import monitoring as rendered
+
+_SECONDS = 60
+"""How long a scrape may take to show after a deploy: a few scrape intervals and the evaluation of the rules."""
+
+
+def _prometheus(monitor: Machine, path: str) -> Any:
+    answer = monitor.http("GET", monitor.here.address, monitor.fleet.monitoring.prometheus_port, path)
+    assert answer.status == 200, path
+    return answer.json()["data"]
+
+
+def _query(monitor: Machine, expression: str) -> list[dict[str, Any]]:
+    result: list[dict[str, Any]] = _prometheus(monitor, f"/api/v1/query?query={quote(expression)}")["result"]
+    return result
+
+
+def _eventually(look: Callable[[], Any], wanted: Any) -> Any:
+    """What `look` says, once it is what is wanted, and at the latest after `_SECONDS`."""
+    end = time.monotonic() + _SECONDS
+    while (seen := look()) != wanted and time.monotonic() < end:
+        time.sleep(1)
+    return seen
+
+
+def test_every_host_has_its_exporter(machine: Machine) -> None:
+    service = machine.shell.service(rendered.NODE_EXPORTER)
+    assert service.is_running
+    assert service.is_enabled
+
+
+@pytest.mark.parametrize("unit", [rendered.PROMETHEUS, rendered.ALERTMANAGER])
+def test_the_watchers_run_and_start_at_boot(monitor: Machine, unit: str) -> None:
+    service = monitor.shell.service(unit)
+    assert service.is_running
+    assert service.is_enabled
+
+
+def test_the_configuration_is_valid(monitor: Machine) -> None:
+    monitor.run(f"promtool check config {rendered.PROMETHEUS_CONFIG}")
+    monitor.run(f"amtool check-config {rendered.ALERTMANAGER_CONFIG}")
+
+
+def test_prometheus_runs_with_the_configuration_on_disk(monitor: Machine) -> None:
+    loaded = _query(monitor, "prometheus_config_last_reload_success_timestamp_seconds")
+    placed = int(monitor.run(f"stat -c %Y {rendered.PROMETHEUS_CONFIG}"))
+    assert [float(sample["value"][1]) >= placed for sample in loaded] == [True] * len(
+        monitor.fleet.hosts_in("monitoring")
+    )
+
+
+def test_every_target_is_up(monitor: Machine) -> None:
+    wanted = {target.address: "up" for target in targets(monitor.fleet, monitor.placements)}
+
+    def health() -> dict[str, str]:
+        active = _prometheus(monitor, "/api/v1/targets?state=active")["activeTargets"]
+        return {target["labels"]["instance"]: target["health"] for target in active}
+
+    assert _eventually(health, wanted) == wanted
+
+
+def test_every_replica_tells_its_kv_cache(monitor: Machine) -> None:
+    wanted = {(engine.service.name, str(engine.replica)) for engine in monitor.placements if engine.head}
+
+    def seen() -> set[tuple[str, str]]:
+        samples = _query(monitor, "vllm:kv_cache_usage_perc")
+        return {(sample["metric"]["service"], sample["metric"]["replica"]) for sample in samples}
+
+    assert _eventually(seen, wanted) == wanted
+
+
+def test_the_alerts_are_loaded_and_can_be_evaluated(monitor: Machine) -> None:
+    wanted = {alert.name: "ok" for alert in ALERTS}
+
+    def health() -> dict[str, str]:
+        groups = _prometheus(monitor, "/api/v1/rules?type=alert")["groups"]
+        return {rule["name"]: rule["health"] for group in groups for rule in group["rules"]}
+
+    assert _eventually(health, wanted) == wanted
+    assert {"KvCacheHigh", "VllmDown"} <= set(wanted)
+
+
+def test_alertmanager_is_ready_and_known_to_prometheus(monitor: Machine) -> None:
+    port = monitor.fleet.monitoring.alertmanager_port
+    assert monitor.http("GET", monitor.here.address, port, "/-/ready").status == 200
+    known = _prometheus(monitor, "/api/v1/alertmanagers")
+    addresses = {url["url"].split("/")[2] for url in known["activeAlertmanagers"]}
+    assert addresses == {endpoint(host, port) for host in monitor.fleet.hosts_in("monitoring")}
+
+
+@pytest.mark.parametrize("name", ["prometheus_port", "alertmanager_port"])
+def test_the_watchers_listen_on_the_private_address_only(monitor: Machine, name: str) -> None:
+    port = getattr(monitor.fleet.monitoring, name)
+    listening = monitor.run(f"ss -Hltn 'sport = :{port}'").splitlines()
+    assert {line.split()[3] for line in listening} == {endpoint(monitor.here, port)}
+
+
+def test_webhooks_are_not_for_everyone(monitor: Machine) -> None:
+    assert monitor.shell.file(rendered.ALERTMANAGER_CONFIG).mode == 0o640

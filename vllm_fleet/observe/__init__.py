@@ -1,0 +1,1 @@
+"""What is watched: scrape targets, alerts and the two servers' configuration, as data. Pure."""

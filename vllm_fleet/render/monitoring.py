@@ -1,0 +1,91 @@
+"""The files of Prometheus, Alertmanager and the node exporter, as Debian's and Ubuntu's packages expect them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import yaml
+
+from vllm_fleet import paths
+from vllm_fleet.network.gateway import endpoint
+from vllm_fleet.observe.alertmanager import alertmanager_config
+from vllm_fleet.observe.alerts import ALERTS, Severity
+from vllm_fleet.observe.prometheus import prometheus_config
+from vllm_fleet.observe.rules import rule_groups
+from vllm_fleet.observe.targets import targets
+from vllm_fleet.planner.placement import Placement
+from vllm_fleet.render.files import File
+from vllm_fleet.schema import Fleet, Host
+
+RULES = "/etc/prometheus/rules/vllm-fleet.yml"
+PROMETHEUS_CONFIG = "/etc/prometheus/prometheus.yml"
+ALERTMANAGER_CONFIG = "/etc/prometheus/alertmanager.yml"
+
+PROMETHEUS = "prometheus"
+ALERTMANAGER = "prometheus-alertmanager"
+NODE_EXPORTER = "prometheus-node-exporter"
+"""Names of packages, and of their units and files in /etc/default."""
+
+# The packages' units start before the network is up and give up after five quick attempts; ours wait for the
+# private address.
+_DROP_IN = """\
+[Unit]
+Wants=network-online.target
+After=network-online.target
+
+[Service]
+Restart=always
+RestartSec=5s
+"""
+
+
+def rules_file() -> File:
+    """The alerts."""
+    return File(RULES, _yaml(rule_groups(ALERTS)))
+
+
+def prometheus_file(fleet: Fleet, placements: list[Placement]) -> File:
+    """What Prometheus scrapes and whom it tells."""
+    return File(PROMETHEUS_CONFIG, _yaml(prometheus_config(fleet, targets(fleet, placements), RULES)))
+
+
+def alertmanager_file(webhooks: Mapping[Severity, str]) -> File:
+    """Who is told what; readable to the daemons' user alone, for webhook URLs mostly hold a token."""
+    content = _yaml(alertmanager_config(webhooks))
+    return File(ALERTMANAGER_CONFIG, content, mode="0640", group="prometheus", secret=True)
+
+
+def prometheus_start(fleet: Fleet, host: Host) -> list[File]:
+    """How Prometheus starts on a monitoring host; a change needs a restart."""
+    return _start(
+        PROMETHEUS,
+        f"--web.listen-address={endpoint(host, fleet.monitoring.prometheus_port)}",
+        f"--storage.tsdb.retention.time={fleet.monitoring.retention}",
+    )
+
+
+def alertmanager_start(fleet: Fleet, host: Host) -> list[File]:
+    """How Alertmanager starts on a monitoring host."""
+    return _start(
+        ALERTMANAGER,
+        f"--web.listen-address={endpoint(host, fleet.monitoring.alertmanager_port)}",
+        "--cluster.listen-address=",  # no peers: do not listen for any
+    )
+
+
+def node_exporter_start(fleet: Fleet, host: Host) -> list[File]:
+    """How the node exporter starts on any host."""
+    return _start(NODE_EXPORTER, f"--web.listen-address={endpoint(host, fleet.monitoring.node_exporter_port)}")
+
+
+def _start(package: str, *arguments: str) -> list[File]:
+    return [
+        File(f"/etc/default/{package}", f'# Written by vllm-fleet.\nARGS="{" ".join(arguments)}"\n'),
+        File(f"{paths.UNITS}/{package}.service.d/vllm-fleet.conf", _DROP_IN),
+    ]
+
+
+def _yaml(value: dict[str, Any]) -> str:
+    text: str = yaml.safe_dump(value, sort_keys=False, width=110)
+    return f"# Written by vllm-fleet.\n{text}"
