@@ -6,6 +6,7 @@ are waited for at the end, for loading a model takes minutes.
 
 from pyinfra import host
 
+from vllm_fleet.operations import all_hosts_here
 from vllm_fleet.planner import on_host
 from vllm_fleet.roles import base, engine, firewall, gateway, model_store, monitoring, runtime
 from vllm_fleet.schema.host import GATEWAY, GPU
@@ -27,6 +28,8 @@ if GATEWAY in here.groups:
     gateway.apply(fleet, placements)
 
 monitoring.apply(fleet, placements)
+
+all_hosts_here(name="Everything is in place")
 
 if GPU in here.groups:
     engine.ready(engines)

@@ -204,6 +204,17 @@ def fetch_weights(source: Source, command: str, complete: str, token: tuple[str,
 
 
 @operation()
+def all_hosts_here() -> Commands:
+    """Nothing on a host; but all hosts get here before any goes on.
+
+    pyinfra lets each host run ahead on its own chain of operations (state.get_op_order, 3.10); an operation that all
+    hosts have in common is where the chains meet.
+    """
+    host.noop("here")
+    yield from ()
+
+
+@operation()
 def require(test: str, message: str) -> Commands:
     """Fail the host with a one-line message unless a read-only test succeeds."""
     if not host.get_fact(Succeeds, test=test):

@@ -26,6 +26,7 @@ def unit_file(placement: Placement) -> File:
             "vllm-engine.service.j2",
             instance=placement.instance,
             directory=paths.engine(placement.instance),
+            cache=paths.cache(placement.instance),
             container=container_name(placement) if isinstance(service.runtime, Container) else None,
             user=paths.SERVICE_USER,
             drain_seconds=service.drain_seconds,
