@@ -2,7 +2,8 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-PYTHON ?= $(shell command -v python3.13 || command -v python3.12 || command -v python3.11 || echo python3)
+PYTHON ?= $(shell for python in python3.13 python3.12 python3.11 python3; do \
+	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && exit; done; echo python3)
 BIN := .venv/bin
 TOOLS := $(CURDIR)/.lab/cache/tools/bin
 export PATH := $(TOOLS):$(PATH)
@@ -21,16 +22,19 @@ lab: .venv/.complete ## boot three hosts, deploy, ask the model one question
 	@$(BIN)/python -m lab up
 	@$(BIN)/pyinfra -y inventories/lab.py deploy.py
 	@$(BIN)/fleet ask inventories/lab.py
+	@echo "This lab's key: $$(cat .lab/secrets/client-key)"
 
 lab-down: .venv/.complete ## remove the lab: mounts, bridge, processes, disks (downloads stay in .lab/cache)
 	@$(BIN)/python -m lab down
 
 test: lint test-unit tools lab ## everything, the lab's tests included
-	$(BIN)/pytest tests -m "not gpu"
-	@echo "Not run, they need a GPU:"; $(BIN)/pytest tests -m gpu --collect-only -q || [ $$? -eq 5 ]
+	$(BIN)/pytest tests/golden tests/rules -m tools
+	$(BIN)/pytest tests/plan
+	$(BIN)/pytest tests/host --inventory inventories/lab.py --apply
+	$(BIN)/pytest tests/lab
 
 test-unit: .venv/.complete ## pure tests: any machine, no root
-	$(BIN)/pytest tests/unit tests/golden tests/rules -m "not tools and not lab and not gpu"
+	$(BIN)/pytest tests/unit tests/golden tests/rules -m "not tools"
 
 lint: .venv/.complete
 	$(BIN)/ruff check .

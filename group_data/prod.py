@@ -61,6 +61,7 @@ fleet = Fleet(
         operators=["10.30.0.0/16"],
         page_webhook=Secret(env="PAGE_WEBHOOK"),
         ticket_webhook=Secret(env="TICKET_WEBHOOK"),
+        watchdog_webhook=Secret(env="WATCHDOG_WEBHOOK"),
     ),
 )
 

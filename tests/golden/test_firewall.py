@@ -5,8 +5,6 @@ Debian packages for the tests marked `tools`: nftables. They need root, for nft 
 
 from __future__ import annotations
 
-import os
-import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -14,11 +12,11 @@ from pathlib import Path
 import pytest
 
 from tests.fleets import example_fleet
+from tests.tools import tool
 from vllm_fleet.network.firewall import Rule, rules
 from vllm_fleet.planner.placement import place
 from vllm_fleet.render.firewall import table_file, unit_file
 
-NFT = shutil.which("nft", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
 HOSTS = ["gpu1", "gpu2", "edge1"]
 
 
@@ -45,10 +43,9 @@ def test_ipv6_sources_and_single_hosts() -> None:
 
 
 @pytest.mark.tools
-@pytest.mark.skipif(NFT is None or os.geteuid() != 0, reason="needs nft and root")
 @pytest.mark.parametrize("host", HOSTS)
 def test_nft_accepts_the_table(host: str, tmp_path: Path) -> None:
     path = tmp_path / "firewall.nft"
     path.write_text(table(host), encoding="utf-8")
-    done = subprocess.run([str(NFT), "--check", "--file", str(path)], capture_output=True, text=True, check=False)
+    done = subprocess.run([tool("nft"), "--check", "--file", str(path)], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")

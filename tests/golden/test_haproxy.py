@@ -6,9 +6,7 @@ Debian package for these tests (all marked `tools`): haproxy.
 from __future__ import annotations
 
 import json
-import os
 import re
-import shutil
 import socket
 import subprocess
 import time
@@ -24,12 +22,12 @@ from typing import Any
 import pytest
 
 from tests.fleets import example_fleet, service
+from tests.tools import tool
 from vllm_fleet.planner.placement import place
 from vllm_fleet.render.gateway import gateway_config, key_files
 from vllm_fleet.schema import Fleet, Gateway, Host, Secret
 
-HAPROXY = shutil.which("haproxy", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
-pytestmark = [pytest.mark.tools, pytest.mark.skipif(HAPROXY is None, reason="needs haproxy")]
+pytestmark = pytest.mark.tools
 
 EDGE, GPU1, GPU2 = "127.0.0.10", "127.0.0.11", "127.0.0.12"
 CLIENT_KEY, ENGINE_KEYS = "client-key-1", {"chat": "chat-engine-key", "coder": "coder-engine-key"}
@@ -216,7 +214,7 @@ def run_gateway(services: int, folder: Path) -> Iterator[Fixture]:
     log = folder / "haproxy.log"
     with log.open("w", encoding="utf-8") as output:
         process = subprocess.Popen(
-            [str(HAPROXY), "-db", "-f", str(write_runnable(fleet, folder))], stdout=output, stderr=output
+            [tool("haproxy"), "-db", "-f", str(write_runnable(fleet, folder))], stdout=output, stderr=output
         )
     gateway = Fixture(fleet, engines, log, folder)
     try:
@@ -252,7 +250,7 @@ def chat_body(model: str | None = "acme/chat", **more: Any) -> bytes:
 
 def test_haproxy_accepts_the_example_without_a_warning(tmp_path: Path) -> None:
     config = write_runnable(example_fleet(), tmp_path)
-    done = subprocess.run([str(HAPROXY), "-c", "-f", str(config)], capture_output=True, text=True, check=False)
+    done = subprocess.run([tool("haproxy"), "-c", "-f", str(config)], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "WARNING" not in done.stderr
 

@@ -5,7 +5,6 @@ Debian packages for the tests marked `tools`: prometheus (promtool), prometheus-
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -13,13 +12,13 @@ from pathlib import Path
 import pytest
 
 from tests.fleets import example_fleet
+from tests.tools import tool
 from vllm_fleet.observe.alerts import ALERTS, Severity
 from vllm_fleet.planner.placement import place
 from vllm_fleet.render import monitoring
 from vllm_fleet.render.files import File
 from vllm_fleet.schema import Host, Monitoring
 
-PROMTOOL, AMTOOL = shutil.which("promtool"), shutil.which("amtool")
 WEBHOOKS: dict[Severity, str] = {"page": "https://pager.example/hook/s3cret", "watchdog": "https://beats.example/1"}
 
 
@@ -61,32 +60,29 @@ def test_an_ipv6_host_listens_in_brackets() -> None:
 
 
 @pytest.mark.tools
-@pytest.mark.skipif(PROMTOOL is None, reason="needs promtool")
 def test_promtool_accepts_configuration_and_rules(tmp_path: Path) -> None:
     rules = tmp_path / "rules.yml"
     rules.write_text(monitoring.rules_file().content, encoding="utf-8")
     config = tmp_path / "prometheus.yml"
     config.write_text(prometheus().content.replace(monitoring.RULES, str(rules)), encoding="utf-8")
-    done = subprocess.run([str(PROMTOOL), "check", "config", config], capture_output=True, text=True, check=False)
+    done = subprocess.run([tool("promtool"), "check", "config", config], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert f"{len(ALERTS)} rules found" in done.stdout
 
 
 @pytest.mark.tools
-@pytest.mark.skipif(AMTOOL is None, reason="needs amtool")
 @pytest.mark.parametrize("webhooks", [WEBHOOKS, {}], ids=["webhooks", "none"])
 def test_amtool_accepts_the_configuration(webhooks: dict[Severity, str], tmp_path: Path) -> None:
     config = tmp_path / "alertmanager.yml"
     config.write_text(monitoring.alertmanager_file(webhooks).content, encoding="utf-8")
-    done = subprocess.run([str(AMTOOL), "check-config", config], capture_output=True, text=True, check=False)
+    done = subprocess.run([tool("amtool"), "check-config", config], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
 
 
 @pytest.mark.tools
-@pytest.mark.skipif(AMTOOL is None, reason="needs amtool")
 @pytest.mark.parametrize("severity", ["page", "ticket", "watchdog"])
 def test_each_severity_has_its_receiver(severity: str, tmp_path: Path) -> None:
     config = tmp_path / "alertmanager.yml"
     config.write_text(monitoring.alertmanager_file(WEBHOOKS).content, encoding="utf-8")
-    command = [str(AMTOOL), "config", "routes", "test", f"--config.file={config}", f"severity={severity}"]
+    command = [tool("amtool"), "config", "routes", "test", f"--config.file={config}", f"severity={severity}"]
     assert subprocess.run(command, capture_output=True, text=True, check=True).stdout.split() == [severity]

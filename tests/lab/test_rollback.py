@@ -1,4 +1,4 @@
-"""A deploy of something that cannot run fails, says why, and leaves the last good release serving."""
+"""A deploy that cannot succeed fails, says why in a line, and leaves serving what served."""
 
 import subprocess
 import sys
@@ -6,40 +6,58 @@ from pathlib import Path
 
 import pytest
 
+from tests.lab.conftest import wait_until
+
 pytestmark = pytest.mark.lab
 
 ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
-def spoiled(tmp_path):
-    """The project with one wrong option for the service `batch`."""
-    for name in ("vllm_fleet", "templates", "lab", ".lab", "config.py", "deploy.py", "inventories"):
-        (tmp_path / name).symlink_to(ROOT / name)
-    (tmp_path / "group_data").mkdir()
-    text = (ROOT / "group_data" / "lab.py").read_text()
-    changed = text.replace("port=8100,", 'port=8100, quantization="no-such-method",')
-    assert changed != text
-    (tmp_path / "group_data" / "lab.py").write_text(changed)
-    (tmp_path / "group_data" / "all.py").symlink_to(ROOT / "group_data" / "all.py")
-    return tmp_path
+def spoil(tmp_path):
+    """A copy of the project whose lab configuration has `old` replaced by `new`."""
+
+    def spoil(old, new):
+        for name in ("vllm_fleet", "templates", "lab", ".lab", "config.py", "deploy.py", "inventories"):
+            (tmp_path / name).symlink_to(ROOT / name)
+        (tmp_path / "group_data").mkdir()
+        (tmp_path / "group_data" / "all.py").symlink_to(ROOT / "group_data" / "all.py")
+        text = (ROOT / "group_data" / "lab.py").read_text()
+        assert text.count(old) == 1
+        (tmp_path / "group_data" / "lab.py").write_text(text.replace(old, new))
+        return tmp_path
+
+    return spoil
 
 
-def test_a_failed_deploy_leaves_the_last_good_release_serving(lab, spoiled):
-    links = "readlink /etc/vllm-fleet/engines/batch/current"
-    before = lab.ssh("gpu-2", links)
+def deploy(project, *options):
     ran = subprocess.run(
-        [sys.executable, "-m", "pyinfra", "-y", "--limit", "gpu-2", "inventories/lab.py", "deploy.py"],
-        cwd=spoiled,
+        [sys.executable, "-m", "pyinfra", "-y", *options, "inventories/lab.py", "deploy.py"],
+        cwd=project,
         capture_output=True,
         text=True,
         timeout=400,
     )
-    assert ran.returncode == 1
     said = ran.stdout + ran.stderr
+    assert "Traceback (most recent call last)" not in said
+    return ran.returncode, said
+
+
+def test_a_failed_deploy_leaves_the_last_good_release_serving(lab, spoil):
+    current = "readlink /etc/vllm-fleet/engines/batch/current"
+    before = lab.ssh("gpu-2", current)
+    code, said = deploy(spoil("port=8100,", 'port=8100, quantization="no-such-method",'), "--limit", "gpu-2")
+    assert code == 1
     assert "batch: not ready: " in said
     assert "no-such-method" in said
     assert "batch: rolled back to release" in said
-    assert "Traceback (most recent call last)" not in said
-    assert lab.ssh("gpu-2", links) == before
-    assert lab.complete("tiny-llama-batch").status_code == 200
+    assert lab.ssh("gpu-2", current) == before
+    # the gateway takes it back after two good checks
+    wait_until(lambda: lab.complete("tiny-llama-batch").status_code == 200, 15, "the old release serves")
+
+
+def test_an_empty_key_ends_the_deploy_before_a_host_is_asked_anything(spoil):
+    code, said = deploy(spoil('Secret(file=".lab/secrets/engine-key")', 'Secret(command="true")'))
+    assert code == 1
+    assert "pyinfra error: services.chat.api_key: the secret from command true is empty; put a value there" in said
+    assert "Starting operation" not in said

@@ -6,7 +6,6 @@ Debian package for the tests marked `tools`: prometheus (promtool).
 from __future__ import annotations
 
 import re
-import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -15,10 +14,10 @@ import pytest
 import yaml
 
 from tests.rules.cases import CASES, Case
+from tests.tools import tool
 from vllm_fleet.observe.alerts import ALERTS, Alert
 from vllm_fleet.observe.rules import rule_groups
 
-PROMTOOL = shutil.which("promtool")
 RUNBOOK = Path(__file__).parents[2] / "docs" / "runbooks.md"
 BY_NAME = {alert.name: alert for alert in ALERTS}
 
@@ -50,14 +49,13 @@ def test_names_are_unique() -> None:
 
 
 @pytest.mark.tools
-@pytest.mark.skipif(PROMTOOL is None, reason="needs promtool")
 @pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case.alert}: {case.what}")
 def test_promtool_agrees(case: Case, tmp_path: Path) -> None:
     (tmp_path / "rules.yml").write_text(yaml.safe_dump(rule_groups(ALERTS)), encoding="utf-8")
     test = {"rule_files": ["rules.yml"], "evaluation_interval": "15s", "tests": [_promtool_test(case)]}
     path = tmp_path / "test.yml"
     path.write_text(yaml.safe_dump(test), encoding="utf-8")
-    done = subprocess.run([str(PROMTOOL), "test", "rules", path], capture_output=True, text=True, check=False)
+    done = subprocess.run([tool("promtool"), "test", "rules", path], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
 
 

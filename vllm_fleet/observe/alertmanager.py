@@ -9,7 +9,7 @@ from vllm_fleet.observe import metrics
 from vllm_fleet.observe.alerts import HOST_DOWN, VLLM_SERVICE_DOWN, WATCHDOG, Severity
 
 
-def alertmanager_config(webhooks: Mapping[Severity, str]) -> dict[str, Any]:
+def alertmanager_config(webhooks: Mapping[str, str]) -> dict[str, Any]:
     """One receiver a severity; one without a webhook only shows its alerts in Alertmanager.
 
     The URLs stand in the object itself (`url_file` came with Alertmanager 0.26, Debian 12 ships 0.25), so all of

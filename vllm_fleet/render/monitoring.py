@@ -10,7 +10,7 @@ import yaml
 from vllm_fleet import paths
 from vllm_fleet.network.gateway import endpoint
 from vllm_fleet.observe.alertmanager import alertmanager_config
-from vllm_fleet.observe.alerts import ALERTS, Severity
+from vllm_fleet.observe.alerts import ALERTS
 from vllm_fleet.observe.prometheus import prometheus_config
 from vllm_fleet.observe.rules import rule_groups
 from vllm_fleet.observe.targets import targets
@@ -50,7 +50,7 @@ def prometheus_file(fleet: Fleet, placements: list[Placement]) -> File:
     return File(PROMETHEUS_CONFIG, _yaml(prometheus_config(fleet, targets(fleet, placements), RULES)))
 
 
-def alertmanager_file(webhooks: Mapping[Severity, str]) -> File:
+def alertmanager_file(webhooks: Mapping[str, str]) -> File:
     """Who is told what; readable to the daemons' user alone, for webhook URLs mostly hold a token."""
     content = _yaml(alertmanager_config(webhooks))
     return File(ALERTMANAGER_CONFIG, content, mode="0640", group="prometheus", secret=True)

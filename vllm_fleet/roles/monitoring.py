@@ -6,7 +6,6 @@ from pyinfra import host
 from pyinfra.api import deploy
 from pyinfra.operations import apt
 
-from vllm_fleet.observe.alerts import Severity
 from vllm_fleet.operations import put_files, running
 from vllm_fleet.planner.placement import Placement
 from vllm_fleet.render import monitoring as render
@@ -38,7 +37,7 @@ def alertmanager(fleet: Fleet, here: Host) -> None:
     start = put_files(name="Alertmanager's arguments", files=render.alertmanager_start(fleet, here))
     config = put_files(
         name="Alertmanager's configuration",
-        files=[render.alertmanager_file(_webhooks(fleet))],
+        files=[render.alertmanager_file(fleet.webhooks())],
         check=f'amtool check-config "$stage{render.ALERTMANAGER_CONFIG}"',
     )
     running(
@@ -69,14 +68,3 @@ def prometheus(fleet: Fleet, placements: list[Placement], here: Host) -> None:
         restart_on=[start],
         reload_on=[rules, config],
     )
-
-
-def _webhooks(fleet: Fleet) -> dict[Severity, str]:
-    """Where alerts go, read now."""
-    watch = fleet.monitoring
-    webhooks: dict[Severity, str] = {}
-    if watch.page_webhook:
-        webhooks["page"] = watch.page_webhook.read("monitoring.page_webhook")
-    if watch.ticket_webhook:
-        webhooks["ticket"] = watch.ticket_webhook.read("monitoring.ticket_webhook")
-    return webhooks

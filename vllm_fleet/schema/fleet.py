@@ -14,6 +14,7 @@ from .host import GATEWAY, GPU, MONITORING, Host
 from .monitoring import Monitoring
 from .service import Service
 from .versions import Versions
+from .weights import Hub
 
 
 class Fleet(Model):
@@ -43,6 +44,24 @@ class Fleet(Model):
         """The keys clients may use at the gateway, read now. Raises ConfigError for a missing or empty one."""
         keys = self.gateway.api_keys
         return [key.read(f"gateway.api_keys.{number}") for number, key in enumerate(keys)]
+
+    def webhooks(self) -> dict[str, str]:
+        """Where alerts go, by severity, read now. Raises ConfigError for a missing or empty URL."""
+        declared = {
+            "page": self.monitoring.page_webhook,
+            "ticket": self.monitoring.ticket_webhook,
+            "watchdog": self.monitoring.watchdog_webhook,
+        }
+        return {name: secret.read(f"monitoring.{name}_webhook") for name, secret in declared.items() if secret}
+
+    def check_secrets(self) -> None:
+        """Read every secret once, so that a missing one ends a deploy before it has asked a host anything."""
+        self.engine_keys()
+        self.client_keys()
+        self.webhooks()
+        for service in self.services:
+            if isinstance(service.model, Hub) and service.model.token:
+                service.model.token.read(f"services.{service.name}.model.token")
 
     @field_validator("hosts")
     @classmethod

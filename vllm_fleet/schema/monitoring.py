@@ -25,7 +25,9 @@ class Monitoring(Model):
     """Networks from which people may open Prometheus and Alertmanager; none means only from the fleet itself."""
     page_webhook: Secret | None = None
     ticket_webhook: Secret | None = None
-    """URLs that Alertmanager posts to; secret, for they mostly hold a token."""
+    watchdog_webhook: Secret | None = None
+    """URLs that Alertmanager posts to; secret, for they mostly hold a token. The watchdog's gets an alert that always
+    fires: what listens there should call somebody when it stops."""
 
     @field_validator("operators")
     @classmethod

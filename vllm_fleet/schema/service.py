@@ -95,7 +95,7 @@ class Service(Model):
     runtime: Runtime
     hosts: Annotated[list[str], Field(min_length=1, description="the names of hosts of the group gpu")]
     api_key: Secret
-    served_name: str | None = None
+    served_name: Annotated[str, Field(pattern=r"^[^\s\"'\\]+$", description="one word without quotes")] | None = None
     replicas: Annotated[int, Field(ge=1)] = 1
     device: Literal["cuda", "cpu"] = "cuda"
 
