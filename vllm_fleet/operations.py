@@ -37,7 +37,7 @@ base64 -d | tar --extract --preserve-permissions --directory "$stage"
 {check}
 cd "$stage"; find . -type f | while read -r file; do
   target="/${{file#./}}"; mkdir -p "$(dirname "$target")"
-  cp --preserve=mode,ownership "$file" "$target.vllm-fleet"; mv -fT "$target.vllm-fleet" "$target"
+  cp --preserve=mode,ownership "$file" "$target.$$"; mv -fT "$target.$$" "$target"
 done
 """
 
@@ -135,7 +135,10 @@ def await_engine(instance: str, program: str, seconds: int) -> Commands:
 
     The program on the host puts the last release that answered back when the new one does not.
     """
-    if host.get_fact(Succeeds, test=f"python3 {program} {shlex.quote(instance)} --once"):
+    directory = paths.engine(instance)
+    # `good` too, for an engine that was quicker than the deploy's look at it has not been noted as good yet
+    noted = f'[ "$(readlink {directory}/good)" = "$(readlink {directory}/current)" ]'
+    if host.get_fact(Succeeds, test=f"{noted} && python3 {program} {shlex.quote(instance)} --once"):
         host.noop(f"{instance} answers")
         return
     # twice over: the new release, and on failure the one put back; the program keeps the time itself

@@ -1,5 +1,6 @@
 """The command line, environment and release of an engine, compared whole."""
 
+import hashlib
 import subprocess
 
 from tests.unit.test_schema import IMAGE, OPS_1, fleet, service
@@ -160,6 +161,27 @@ def test_weights_from_each_source_end_in_place_only_when_checked():
         final = f"/var/lib/vllm-fleet/models/{source.directory_name}"
         assert command.endswith(f"&& mv -T {final}.part {final}")
         assert " || " not in command
+
+
+def test_an_archive_is_unpacked_with_sums_over_exactly_its_files(tmp_path, monkeypatch):
+    """The fetch command itself, run twice over: with the right archive, and with one whose bytes changed."""
+    (tmp_path / "weights").write_text("right")
+    subprocess.run(["tar", "-cf", "model.tar", "weights"], cwd=tmp_path, check=True)
+    content = (tmp_path / "model.tar").read_bytes()
+    monkeypatch.setattr("vllm_fleet.paths.MODELS", str(tmp_path / "models"))
+    archive = Archive(name="a/b", path="b.tar", sha256=hashlib.sha256(content).hexdigest())
+    monkeypatch.setattr("vllm_fleet.engine.weights.archive_path", lambda _: str(tmp_path / "sent.tar"))
+    placement = only(model=archive)
+    command = fetch_command(placement).replace("chown -R root:root", "true")
+    final = tmp_path / "models" / archive.directory_name
+    (tmp_path / "sent.tar").write_bytes(content + b"x")
+    assert subprocess.run(["sh", "-c", command], capture_output=True).returncode != 0
+    assert not final.exists()
+    (tmp_path / "sent.tar").write_bytes(content)
+    subprocess.run(["sh", "-c", command], check=True)
+    assert sorted(file.name for file in final.iterdir()) == ["SHA256SUMS", "weights"]
+    assert [line.split()[1] for line in (final / "SHA256SUMS").read_text().splitlines()] == ["./weights"]
+    assert list(final.parent.iterdir()) == [final]
 
 
 def test_a_directory_is_copied_and_a_changed_byte_refused(tmp_path, monkeypatch):
