@@ -46,7 +46,7 @@ def fetch_command(placement: Placement) -> str:
                 f"mkdir -p {part}",
                 f"tar --extract --no-same-owner --file {tar} --directory {part}",
                 f"rm {tar}",
-                f"( cd {part} && rm -f SHA256SUMS && find . -type f -print0 | sort -z | xargs -0 sha256sum > {part}.sums )",
+                f"( cd {part} && rm -f SHA256SUMS && find . -type f -exec sha256sum {{}} + ) > {part}.sums",
                 f"mv {part}.sums {part}/SHA256SUMS",
             ]
     finish = [f"chmod -R u=rwX,go=rX {part}", f"chown -R root:root {part}", f"rm -rf {final}", f"mv -T {part} {final}"]
