@@ -34,7 +34,19 @@ class Lab:
     def ssh(self, host: str, command: str, check: bool = True) -> str:
         """What a command prints on a host, as root."""
         ran = subprocess.run(
-            ["ssh", "-F", str(ROOT / ".lab/ssh/config"), host, "sudo", "sh", "-c", f"'{command}'"],
+            # starting engines take both cores for seconds, and sshd's greeting then comes late
+            [
+                "ssh",
+                "-F",
+                str(ROOT / ".lab/ssh/config"),
+                "-o",
+                "ConnectTimeout=30",
+                host,
+                "sudo",
+                "sh",
+                "-c",
+                f"'{command}'",
+            ],
             capture_output=True,
             text=True,
             timeout=60,

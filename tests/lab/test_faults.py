@@ -11,7 +11,7 @@ pytestmark = pytest.mark.lab
 
 
 class Traffic:
-    """Requests one after another in the background, their status codes kept; at most 600 of them."""
+    """Ten requests a second at most in the background, their status codes kept; at most 600 of them."""
 
     def __init__(self, lab):
         self.lab = lab
@@ -24,6 +24,7 @@ class Traffic:
             if self._stop.is_set():
                 return
             self.codes.append(self.lab.complete().status_code)
+            self._stop.wait(0.1)
 
     def __enter__(self):
         self._thread.start()

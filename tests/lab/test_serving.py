@@ -12,7 +12,7 @@ def test_a_chat_completion_streams_token_by_token(lab):
     body = {
         "model": "tiny-llama",
         "messages": [{"role": "user", "content": "Hello"}],
-        "max_tokens": 16,
+        "max_tokens": 600,
         "stream": True,
         "ignore_eos": True,
     }
