@@ -45,6 +45,7 @@ def bring_up(release: str, paths: Paths, reporter: Reporter) -> None:
     if cleanup.leftovers(paths):
         with reporter.step("clearing what an earlier lab left"):
             cleanup.down(paths)
+    paths.logs.mkdir(parents=True, exist_ok=True)
     if packages := machine.missing():
         with reporter.step(f"installing {', '.join(packages)}"):
             machine.install(packages, paths)
