@@ -82,7 +82,9 @@ if _lab:
         monitoring=Monitoring(operators=[_lab["subnet"]], retention="2d"),
         versions=Versions(
             insecure_registries=[_lab["registry"]],
-            docker_repository=AptRepository(**_lab["docker_apt"]) if _lab["docker_apt"] else None,
+            docker_repository=AptRepository(line=_lab["docker_apt"]["source"], packages=_lab["docker_apt"]["packages"])
+            if _lab["docker_apt"]
+            else None,
         ),
     )
 

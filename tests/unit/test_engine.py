@@ -11,7 +11,8 @@ from vllm_fleet.engine.release import release
 from vllm_fleet.engine.weights import fetch_command
 from vllm_fleet.planner import place
 from vllm_fleet.render.engine import secret_file, unit_file
-from vllm_fleet.schema import Archive, Directory, Host, Hub, Secret, Venv
+from vllm_fleet.render.runtime import repository_files
+from vllm_fleet.schema import AptRepository, Archive, Directory, Host, Hub, Secret, Venv
 
 MODEL = "/var/lib/vllm-fleet/models/meta-llama--Llama-3.1-8B-Instruct/" + "a" * 40
 COMMON = {
@@ -203,3 +204,19 @@ def test_a_directory_is_copied_and_a_changed_byte_refused(tmp_path, monkeypatch)
     (origin / "weights").write_text("right")
     subprocess.run(["sh", "-c", command], check=True)
     assert (final / "weights").read_text() == "right"
+
+
+def test_of_an_extra_package_source_only_the_named_packages_are_taken():
+    repository = AptRepository(
+        line="deb [signed-by=/etc/apt/keyrings/vllm-fleet-docker.asc] https://mirror.example:8443/docker trixie stable",
+        packages=["docker-ce", "docker-ce-cli"],
+        key="KEY",
+    )
+    assert {file.path: file.content for file in repository_files(repository)} == {
+        "/etc/apt/sources.list.d/vllm-fleet-docker.list": repository.line + "\n",
+        "/etc/apt/preferences.d/vllm-fleet-docker": (
+            'Package: *\nPin: origin "mirror.example"\nPin-Priority: 1\n\n'
+            'Package: docker-ce docker-ce-cli\nPin: origin "mirror.example"\nPin-Priority: 990\n'
+        ),
+        "/etc/apt/keyrings/vllm-fleet-docker.asc": "KEY",
+    }

@@ -12,7 +12,7 @@ from vllm_fleet.engine.command import venv_command, venv_directory
 from vllm_fleet.operations import put_files, require, run_unless, running
 from vllm_fleet.planner.placement import Placement
 from vllm_fleet.render.files import File
-from vllm_fleet.render.runtime import daemon_file
+from vllm_fleet.render.runtime import daemon_file, repository_files
 from vllm_fleet.schema import AptRepository, Container, Host, Venv, Versions
 
 # What vLLM's wheels take from the system: libnuma for its CPU kernels; a compiler and Python's headers for Triton,
@@ -77,12 +77,5 @@ def virtual_environments(venvs: dict[str, Venv], packages: list[str]) -> None:
 
 def _repository(repository: AptRepository) -> None:
     """A package source of which only the named packages are taken."""
-    pins = "".join(f"Package: {name}\nPin: release *\nPin-Priority: 500\n\n" for name in repository.packages)
-    source = put_files(
-        name="Docker's package source",
-        files=[
-            File("/etc/apt/sources.list.d/vllm-fleet-docker.list", repository.line + "\n"),
-            File("/etc/apt/preferences.d/vllm-fleet-docker", pins),
-        ],
-    )
+    source = put_files(name="Docker's package source", files=repository_files(repository))
     apt.update(name="Read Docker's package source", _if=source.did_change)

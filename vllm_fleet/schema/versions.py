@@ -8,14 +8,27 @@ from pydantic import Field
 
 from .base import Model
 
+KEYRING = "/etc/apt/keyrings/vllm-fleet-docker.asc"
+
 
 class AptRepository(Model):
-    """An extra package source: a line for sources.list, and the packages that may come from it."""
+    """An extra package source, from which only the named packages are taken."""
 
-    line: Annotated[str, Field(pattern=r"^deb ")]
+    line: Annotated[
+        str,
+        Field(
+            pattern=r"^deb (\[[^]]*\] )?https?://[^/\s]+\S* \S",
+            description="a line of sources.list: deb [options] http://host/path release component",
+        ),
+    ]
     packages: Annotated[list[str], Field(min_length=1)]
     key: str | None = None
-    """The armoured signing key itself; None when the machine already trusts it (or the line says so)."""
+    """The armoured signing key itself, placed where KEYRING says; name that in the line as `signed-by`."""
+
+    @property
+    def origin(self) -> str:
+        """The host the packages come from, by which apt pins them (apt_preferences(5), `Pin: origin`)."""
+        return self.line.split("://", 1)[1].split("/", 1)[0].split(":", 1)[0]
 
 
 class Versions(Model):
