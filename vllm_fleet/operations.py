@@ -156,11 +156,13 @@ def running(unit: str, restart_on: list[OperationMeta] = [], reload_on: list[Ope
     current = host.get_fact(Units, units=[unit]).get(unit, {})
     quoted = shlex.quote(unit)
     commands = []
-    if current.get("NeedDaemonReload") == "yes" or not current.get("UnitFileState"):
+    restart = any(map(_changed, restart_on))
+    # systemd 252 does not see that the first drop-in of a unit came: NeedDaemonReload stays "no" for a while
+    if restart or current.get("NeedDaemonReload") == "yes" or not current.get("UnitFileState"):
         commands.append("systemctl daemon-reload")
     if current.get("UnitFileState") not in ("enabled", "static", "generated"):
         commands.append(f"systemctl enable {quoted}")
-    if any(map(_changed, restart_on)) or current.get("ActiveState") not in ("active", "activating", "reloading"):
+    if restart or current.get("ActiveState") not in ("active", "activating", "reloading"):
         commands.append(f"systemctl restart {quoted}")
     elif any(map(_changed, reload_on)):
         commands.append(f"systemctl reload-or-restart {quoted}")
