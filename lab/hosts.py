@@ -62,7 +62,9 @@ def files(name: str, sources: str) -> dict[str, str]:
             f"[Match]\nName=host0\n\n[Network]\nAddress={HOSTS[name]}/{PREFIX_LENGTH}\nIPv6AcceptRA=no\n"
             "LinkLocalAddressing=no\n"
         ),
+        # No pipelining: apt 2.6 was seen waiting for ever when apt-cacher-ng closed a connection with requests in it.
         "etc/apt/apt.conf.d/90mirror": (
+            'Acquire::http::Pipeline-Depth "0";\n'
             f'Acquire::http::Proxy "{APT_PROXY}";\nAcquire::http::Proxy::{BRIDGE_ADDRESS} "DIRECT";\n'
         ),
         "etc/apt/sources.list": apt.cached(sources),
