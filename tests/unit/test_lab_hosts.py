@@ -51,6 +51,7 @@ def test_a_host_knows_its_address_its_neighbours_and_the_apt_cache() -> None:
     assert all(f"{address} {name}\n" in files["etc/hosts"] for name, address in HOSTS.items())
     assert files["etc/hostname"] == "gpu-2\n"
     assert files["etc/apt/apt.conf.d/90mirror"] == (
+        'Acquire::http::Pipeline-Depth "0";\n'
         'Acquire::http::Proxy "http://10.231.77.1:3142";\nAcquire::http::Proxy::10.231.77.1 "DIRECT";\n'
     )
     assert files["etc/apt/sources.list"] == "deb http://HTTPS///mirror.example/debian trixie main\n"
