@@ -12,7 +12,6 @@ from vllm_fleet.roles import base, engine, firewall, gateway, model_store, monit
 from vllm_fleet.schema.host import GATEWAY, GPU
 
 fleet = host.data.fleet
-fleet.check_secrets()
 placements = host.data.placements
 here = fleet.host(host.name)
 engines = on_host(placements, host.name)

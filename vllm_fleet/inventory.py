@@ -13,11 +13,14 @@ from vllm_fleet.schema import ConfigError, Fleet
 def load(inventory: str) -> tuple[Fleet, list[Placement]]:
     """The fleet and its placements for `inventories/NAME.py`, from `group_data/NAME.py`.
 
-    Raises ConfigError when there is no such group data, or it is wrong.
+    Raises ConfigError when there is no such inventory or group data, or either is wrong.
     """
-    path = Path(inventory).resolve()
+    path = Path(inventory).absolute()  # not resolved: pyinfra follows no links either
     root = path.parent.parent
     data = root / "group_data" / path.name
+    if not path.is_file():
+        known = ", ".join(sorted(other.name for other in path.parent.glob("*.py"))) or "none"
+        raise ConfigError(f"{inventory}: no such inventory; in that folder are: {known}")
     if not data.exists():
         raise ConfigError(
             f"{inventory}: has no {data.relative_to(root)} beside it; declare `fleet` and `placements` there"

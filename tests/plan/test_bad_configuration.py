@@ -1,5 +1,6 @@
 """Bad configuration through pyinfra itself: one line each, exit code not 0, no host contacted."""
 
+import os
 import shutil
 import subprocess
 import sys
@@ -21,11 +22,12 @@ def project(tmp_path):
     return tmp_path
 
 
-def deploy(project):
+def deploy(project, **environment):
     # the address is that of the documentation networks: a connection would hang, not be answered
     return subprocess.run(
         [sys.executable, "-m", "pyinfra", "-y", "inventories/single.py", "deploy.py"],
         cwd=project,
+        env={"PATH": os.environ["PATH"], **environment},
         capture_output=True,
         text=True,
         timeout=60,
@@ -69,3 +71,28 @@ def test_an_unknown_key_of_a_host(project):
     assert ran.returncode == 1
     assert "pyinfra error: hosts.box-1.gpu_count: unknown key; " in ran.stderr
     assert "Connecting" not in ran.stderr
+
+
+@pytest.mark.parametrize(
+    "environment, message",
+    [
+        ({"CLIENT_KEY": "client"}, "services.chat.api_key: environment variable CHAT_ENGINE_KEY is not set; export it"),
+        ({"CLIENT_KEY": "client", "CHAT_ENGINE_KEY": " "},
+         "services.chat.api_key: the secret from environment variable CHAT_ENGINE_KEY is empty; put a value there"),
+        ({"CLIENT_KEY": "client", "CHAT_ENGINE_KEY": "engine"},
+         "services.chat.runtime.image: has the example's digest; put in what `skopeo inspect"),
+    ],
+)  # fmt: skip
+def test_what_only_a_deploy_needs_is_looked_at_before_it_connects(project, environment, message):
+    ran = deploy(project, **environment)
+    assert ran.returncode == 1
+    assert f"pyinfra error: {message}" in ran.stderr
+    assert "Traceback" not in ran.stderr
+    assert "Connecting" not in ran.stderr
+
+
+def test_an_inventory_that_is_not_there(project):
+    (project / "inventories" / "single.py").rename(project / "inventories" / "box.py")
+    ran = deploy(project)
+    assert ran.returncode == 1
+    assert "pyinfra error: inventories/single.py: no such inventory; in that folder are: box.py" in ran.stderr

@@ -194,7 +194,7 @@ def test_secrets_do_not_show(monkeypatch):
 def test_one_missing_secret_anywhere_is_found_at_once(monkeypatch):
     monkeypatch.setenv("KEY", "key")
     whole = fleet(service(), monitoring=Monitoring(page_webhook=Secret(env="NOT_SET_ANYWHERE")))
-    assert error_of(whole.check_secrets).startswith("monitoring.page_webhook: environment variable NOT_SET_ANYWHERE")
+    assert error_of(whole.check_deployable).startswith("monitoring.page_webhook: environment variable NOT_SET_ANYWHERE")
 
 
 def test_hosts_come_from_the_inventory_groups_with_pyinfra_keys_left_out():

@@ -50,7 +50,7 @@ def containers(versions: Versions, here: Host, images: list[str]) -> None:
     if here.gpus:
         require(
             name="GPUs are visible as CDI devices",
-            test="ls /etc/cdi/*nvidia* /var/run/cdi/*nvidia*",
+            test="ls /etc/cdi/ /var/run/cdi/ | grep nvidia",
             message=f"{here.name}: declares {here.gpus} GPUs but has no CDI specification; install the NVIDIA driver "
             "and nvidia-container-toolkit, then run `nvidia-ctk cdi generate --output=/etc/cdi/nvidia.yaml`",
         )

@@ -8,11 +8,11 @@ from typing import Any
 from pydantic import field_validator, model_validator
 
 from .base import Model
-from .errors import FieldError
+from .errors import ConfigError, FieldError
 from .gateway import Gateway
 from .host import GATEWAY, GPU, MONITORING, Host
 from .monitoring import Monitoring
-from .service import Service
+from .service import EXAMPLE_DIGEST, Container, Service
 from .versions import Versions
 from .weights import Hub
 
@@ -54,14 +54,20 @@ class Fleet(Model):
         }
         return {name: secret.read(f"monitoring.{name}_webhook") for name, secret in declared.items() if secret}
 
-    def check_secrets(self) -> None:
-        """Read every secret once, so that a missing one ends a deploy before it has asked a host anything."""
+    def check_deployable(self) -> None:
+        """What only a deploy needs, looked at before it connects: every secret is there, every image is a real one."""
         self.engine_keys()
         self.client_keys()
         self.webhooks()
         for service in self.services:
+            path = f"services.{service.name}"
             if isinstance(service.model, Hub) and service.model.token:
-                service.model.token.read(f"services.{service.name}.model.token")
+                service.model.token.read(f"{path}.model.token")
+            if isinstance(service.runtime, Container) and service.runtime.image.endswith(EXAMPLE_DIGEST):
+                raise ConfigError(
+                    f"{path}.runtime.image: has the example's digest; put in what `skopeo inspect "
+                    "--format '{{.Digest}}' docker://NAME:TAG` prints for yours"
+                )
 
     @field_validator("hosts")
     @classmethod

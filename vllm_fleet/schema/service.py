@@ -34,6 +34,9 @@ OWNED_OPTIONS: dict[str, str] = {
 }
 _PLACED_OPTIONS = {"host", "node-rank", "master-addr", "headless", "config", "revision", "distributed-executor-backend"}
 
+EXAMPLE_DIGEST = f"sha256:{'0' * 64}"
+"""Stands in the example inventories, whose images nobody has looked up yet."""
+
 # Environment that would open or break an engine, with the reason (shared with the error message).
 FORBIDDEN_ENV: dict[str, str] = {
     "VLLM_API_KEY": "an environment variable shows in docker inspect and /proc; use api_key=Secret(...)",
