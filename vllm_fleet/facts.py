@@ -31,7 +31,8 @@ class Files(FactBase[dict[str, FileState]]):
     def command(self, paths: list[str], salt: str) -> str:
         loop = (
             'if [ -f "$f" ] && [ ! -L "$f" ]; then '
-            'echo "$(stat -c "%a %U %G" "$f") $({ printf %s "$salt"; cat "$f"; } | sha256sum | cut -d" " -f1) $f"; fi'
+            'state=$(stat -c "%a %U %G" "$f"); sum=$({ printf %s "$salt"; cat "$f"; } | sha256sum | cut -d" " -f1); '
+            'printf "%s %s %s\\n" "$state" "$sum" "$f"; fi'  # not echo, which dash lets interpret backslashes
         )
         return f"salt={salt}; for f in {' '.join(map(shlex.quote, paths))}; do {loop}; done"
 
@@ -52,7 +53,7 @@ class Links(FactBase[dict[str, str]]):
     default = dict
 
     def command(self, paths: list[str]) -> str:
-        loop = 'if [ -L "$f" ]; then echo "$(readlink "$f") $f"; fi'
+        loop = 'if [ -L "$f" ]; then printf "%s %s\\n" "$(readlink "$f")" "$f"; fi'
         return f"for f in {' '.join(map(shlex.quote, paths))}; do {loop}; done"
 
     def process(self, output: list[str]) -> dict[str, str]:

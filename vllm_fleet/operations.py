@@ -34,7 +34,7 @@ _PLACE = """\
 set -eu; umask 022
 stage=$(mktemp -d /var/tmp/vllm-fleet.XXXXXX); trap 'rm -rf "$stage"' EXIT
 base64 -d | tar --extract --preserve-permissions --directory "$stage"
-{check}
+( {check} )
 cd "$stage"; find . -type f | while read -r file; do
   target="/${{file#./}}"; mkdir -p "$(dirname "$target")"
   cp --preserve=mode,ownership "$file" "$target.$$"; mv -fT "$target.$$" "$target"
@@ -130,7 +130,7 @@ def remove_old_releases(directory: str) -> Commands:
 
 
 @operation()
-def await_engine(instance: str, program: str, seconds: int) -> Commands:
+def await_engine(instance: str, seconds: int) -> Commands:
     """Wait until an engine answers a real completion; fails with the phase it was in and its last error lines.
 
     The program on the host puts the last release that answered back when the new one does not.
@@ -138,11 +138,11 @@ def await_engine(instance: str, program: str, seconds: int) -> Commands:
     directory = paths.engine(instance)
     # `good` too, for an engine that was quicker than the deploy's look at it has not been noted as good yet
     noted = f'[ "$(readlink {directory}/good)" = "$(readlink {directory}/current)" ]'
-    if host.get_fact(Succeeds, test=f"{noted} && python3 {program} {shlex.quote(instance)} --once"):
+    if host.get_fact(Succeeds, test=f"{noted} && {paths.READY_COMMAND} {shlex.quote(instance)} --once"):
         host.noop(f"{instance} answers")
         return
     # twice over: the new release, and on failure the one put back; the program keeps the time itself
-    yield StringCommand("python3", program, instance, "--wait", _timeout=2 * seconds + 120)
+    yield StringCommand(paths.READY_COMMAND, instance, "--wait", _timeout=2 * seconds + 120)
 
 
 @operation()

@@ -7,12 +7,17 @@ MODELS = f"{STATE}/models"
 VENVS = f"{STATE}/venvs"
 CACHES = "/var/cache/vllm-fleet"
 PROGRAMS = "/usr/local/lib/vllm-fleet"
+READINESS = f"{PROGRAMS}/readiness"
 UNITS = "/etc/systemd/system"
 
 SERVICE_USER = "vllm"
 # Fixed, so that a container's user owns the same files on every host. vLLM's image supports this pair (its HOME is
 # group-0 writable): vLLM documentation, "Deployment with Docker", 0.32.
 SERVICE_UID = 2000
+
+# How the package in READINESS is called, with an instance and `--once` or `--wait`. It runs as root, so -P: nothing is
+# imported from the directory it is called in; -B: no __pycache__ stays on the host.
+READY_COMMAND = f"PYTHONPATH={PROGRAMS} python3 -B -P -m readiness"
 
 
 def engine(instance: str) -> str:

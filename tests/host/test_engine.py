@@ -12,8 +12,6 @@ from vllm_fleet import paths
 from vllm_fleet.engine.release import release
 from vllm_fleet.schema import Container
 
-_READY = f"{paths.PROGRAMS}/ready.py"
-
 
 def _heads_only(engine: Engine) -> None:
     if not engine.placement.head:
@@ -39,8 +37,8 @@ def _completion(engine: Engine) -> dict[str, object]:
 
 def _key(engine: Engine) -> str:
     """A shell command that prints the key, to be read from by another command: never an argument, never shown here."""
-    code = f"import pathlib, sys; sys.path.insert(0, '{paths.PROGRAMS}'); import ready; "
-    code += f"print(ready.key_of(pathlib.Path('{paths.engine(engine.placement.instance)}')))"
+    code = f"import pathlib, sys; sys.path.insert(0, '{paths.PROGRAMS}'); from readiness.ready import key_of; "
+    code += f"print(key_of(pathlib.Path('{paths.engine(engine.placement.instance)}')))"
     return f'PYTHONDONTWRITEBYTECODE=1 python3 -c "{code}"'
 
 
@@ -59,7 +57,8 @@ def test_the_declared_release_runs_and_has_answered(engine: Engine) -> None:
 
 
 def test_it_answers_a_completion_with_that_release(engine: Engine) -> None:
-    assert engine.on.run(f"{_READY} {engine.placement.instance} --once") == f"{engine.placement.instance}: answers"
+    instance = engine.placement.instance
+    assert engine.on.run(f"{paths.READY_COMMAND} {instance} --once") == f"{instance}: answers"
 
 
 def test_nothing_of_it_runs_as_root(engine: Engine) -> None:

@@ -71,7 +71,7 @@ def test_roles_do_not_import_each_other():
 
 
 def test_payloads_import_nothing_of_ours():
-    for path in (PACKAGE / "payload").glob("*.py"):
+    for path in (PACKAGE / "payload").rglob("*.py"):
         assert not {name for name in imports(path) if name.startswith("vllm_fleet")}
 
 

@@ -43,11 +43,11 @@ def mismatch(path: Path, sha256: str | None, blob_id: str | None) -> str | None:
 
 def write_sums(directory: Path) -> None:
     """SHA256SUMS over all files, in the form `sha256sum --check` reads, written in one step."""
-    files = sorted(path for path in directory.rglob("*") if path.is_file() and path.name != "SHA256SUMS")
+    sums, part = directory / "SHA256SUMS", directory / "SHA256SUMS.part"
+    files = sorted(path for path in directory.rglob("*") if path.is_file() and path not in (sums, part))
     lines = [f"{digest(path, 'sha256')}  {path.relative_to(directory)}\n" for path in files]
-    part = directory / "SHA256SUMS.part"
     part.write_text("".join(lines), encoding="utf-8")
-    part.rename(directory / "SHA256SUMS")
+    part.rename(sums)
 
 
 def fetch(repository: str, revision: str, directory: Path) -> None:

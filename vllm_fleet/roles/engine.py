@@ -16,22 +16,25 @@ from vllm_fleet.planner.placement import Placement
 from vllm_fleet.render.engine import release_files, secret_file, unit_file
 from vllm_fleet.render.files import File
 
-READY_PROGRAM = f"{paths.PROGRAMS}/ready.py"
+_PAYLOAD = Path(__file__).parents[1] / "payload"
 
 
 @deploy("Engines")
 def apply(placements: list[Placement], api_keys: dict[str, str]) -> None:
     """The engines of this host, started but not waited for. `api_keys` are by service name."""
-    put_files(
-        name="Programs", files=[_program("ready.py", READY_PROGRAM), _program("follow-container", FOLLOW_PROGRAM)]
-    )
+    put_files(name="Programs", files=programs())
     for placement in host.loop(placements):
         _engine(placement, api_keys[placement.service.name])
     remove_engines(name="No other engines", keep=[placement.instance for placement in placements])
 
 
-def _program(source: str, path: str) -> File:
-    return File(path, (Path(__file__).parents[1] / "payload" / source).read_text(encoding="utf-8"), "0755")
+def programs() -> list[File]:
+    """What runs on a host beside vLLM: the follower of a container, and the package that asks an engine."""
+    modules = sorted((_PAYLOAD / "readiness").glob("*.py"))
+    return [
+        File(FOLLOW_PROGRAM, (_PAYLOAD / "follow-container").read_text(encoding="utf-8"), "0755"),
+        *(File(f"{paths.READINESS}/{module.name}", module.read_text(encoding="utf-8")) for module in modules),
+    ]
 
 
 def _engine(placement: Placement, api_key: str) -> None:
@@ -66,7 +69,6 @@ def ready(placements: list[Placement]) -> None:
         await_engine(
             name=f"Engine {placement.instance} answers",
             instance=placement.instance,
-            program=READY_PROGRAM,
             seconds=placement.service.start_seconds,
         )
         remove_old_releases(
