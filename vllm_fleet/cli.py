@@ -15,7 +15,7 @@ from vllm_fleet.planner import Placement
 from vllm_fleet.schema import ConfigError, Fleet
 from vllm_fleet.schema.host import GATEWAY, MONITORING
 
-_INVENTORY = click.argument("inventory", type=click.Path(exists=True, dir_okay=False))
+_INVENTORY = click.argument("inventory", type=click.Path())
 
 
 class _Group(click.Group):
@@ -42,10 +42,15 @@ def plan(inventory: str, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps([_row(placement) for placement in placements], indent=2))
         return
-    table = Table("service", "replica", "rank", "host", "gpus", "endpoint", "unit", title=f"{Path(inventory).stem}")
+    table = Table(title=f"{Path(inventory).stem}")
+    for name in ("service", "replica", "rank", "host", "gpus", "endpoint", "unit"):
+        table.add_column(name, overflow="fold")  # never cut: names are there to be copied
     for placement in placements:
-        table.add_row(*(str(value) for value in _row(placement).values()))
-    Console().print(table)
+        table.add_row(*(_text(value) for value in _row(placement).values()))
+    console = Console()
+    if not console.is_terminal:
+        console.width = 1000  # a pipe has no edge
+    console.print(table)
     for host in fleet.hosts:
         used = sum(len(placement.gpus) for placement in placements if placement.host == host)
         click.echo(f"{host.name}: {', '.join(host.groups)}" + (f", {used} of {host.gpus} GPUs" if host.gpus else ""))
@@ -57,14 +62,19 @@ def _row(placement: Placement) -> dict[str, object]:
         "replica": placement.replica,
         "rank": placement.rank,
         "host": placement.host.name,
-        "gpus": f"{placement.gpus[0]}-{placement.gpus[-1]}"
-        if len(placement.gpus) > 1
-        else placement.gpus[0]
-        if placement.gpus
-        else "-",
-        "endpoint": placement.endpoint if placement.head else "-",
+        "gpus": list(placement.gpus),
+        "endpoint": placement.endpoint if placement.head else None,
         "unit": placement.unit,
     }
+
+
+def _text(value: object) -> str:
+    """A value in the table: GPUs are contiguous, so the first and the last tell all."""
+    if isinstance(value, list) and len(value) > 1:
+        return f"{value[0]}-{value[-1]}"
+    if isinstance(value, list):
+        return _text(value[0] if value else None)
+    return "-" if value is None else str(value)
 
 
 @main.command()
@@ -90,18 +100,23 @@ def ask(inventory: str, question: str, model: str | None) -> None:
                 answer.read()
                 raise click.ClickException(f"{url}: {answer.status_code}: {answer.text.strip()}")
             click.echo(f"{body['model']} answers: ", nl=False)
-            for line in answer.iter_lines():
-                click.echo(_delta(line), nl=False)
+            try:
+                for line in answer.iter_lines():
+                    click.echo(_delta(line), nl=False)
+            finally:
+                click.echo()
     except httpx.HTTPError as error:
-        raise click.ClickException(f"{url}: {error or type(error).__name__}; is the gateway up?") from None
-    click.echo()
+        raise click.ClickException(f"{url}: {str(error) or type(error).__name__}; is the gateway up?") from None
     _next_steps(fleet, inventory, url, str(body["model"]))
 
 
 def _delta(line: str) -> str:
     if not line.startswith("data: ") or line == "data: [DONE]":
         return ""
-    choices = json.loads(line.removeprefix("data: "))["choices"]
+    chunk = json.loads(line.removeprefix("data: "))
+    if "error" in chunk:  # how vLLM ends an answer that fails after its status was sent
+        raise click.ClickException(f"the answer broke off: {json.dumps(chunk['error'])}")
+    choices = chunk["choices"]
     return choices[0]["delta"].get("content") or "" if choices else ""
 
 

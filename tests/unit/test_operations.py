@@ -56,8 +56,9 @@ def file(path: Path, content: str, mode: str = "0644", **more: Any) -> File:
     return File(str(path), content, mode, OWNER, GROUP, **more)
 
 
-def staged() -> set[Path]:
-    return set(Path("/var/tmp").glob("vllm-fleet.*"))
+def staged(path: Path) -> list[Path]:
+    """What was staged for a path and is still there."""
+    return list(Path("/var/tmp").glob(f"vllm-fleet.*/{str(path).lstrip('/')}"))
 
 
 def mode_of(path: Path) -> int:
@@ -71,7 +72,7 @@ def test_files_get_their_content_and_mode(apply: Apply, tmp_path: Path) -> None:
     wanted = {
         tmp_path / "etc" / "new" / "start": ("#!/bin/sh\nexec 'x' \"$y\" \\n\n", "0755"),
         tmp_path / "etc" / "secret.yaml": ("api-key: größe\n", "0600"),
-        tmp_path / "etc" / "a name": ("", "0640"),
+        tmp_path / "etc" / "a name": ("", "0660"),  # more than the umask would leave
         tmp_path / "etc" / "large": ("0123456789abcdef" * 20_000, "0644"),  # longer than a command line may be
     }
     assert apply(put_files, files=[file(path, *state) for path, state in wanted.items()])
@@ -95,7 +96,7 @@ def test_files_as_wanted_are_left_alone(apply: Apply, tmp_path: Path) -> None:
 
 
 def test_a_file_is_replaced_as_a_whole_and_nothing_else_is_left(apply: Apply, tmp_path: Path) -> None:
-    path, before = tmp_path / "haproxy.cfg", staged()
+    path = tmp_path / "haproxy.cfg"
     path.write_text("old")
     with path.open() as reader:
         assert apply(put_files, files=[file(path, "new")])
@@ -104,7 +105,7 @@ def test_a_file_is_replaced_as_a_whole_and_nothing_else_is_left(apply: Apply, tm
         assert os.fstat(reader.fileno()).st_ino != path.stat().st_ino
     assert path.read_text() == "new"
     assert list(tmp_path.iterdir()) == [path]
-    assert staged() == before
+    assert not staged(tmp_path)
 
 
 def test_a_link_is_replaced_not_followed(apply: Apply, tmp_path: Path) -> None:
@@ -127,14 +128,14 @@ def test_a_check_sees_the_changed_files_before_they_go_live(apply: Apply, tmp_pa
 
 @pytest.mark.parametrize("check", ["false", "false; true", "false && true", "exit 3"])
 def test_a_failing_check_leaves_everything_as_it_was(apply: Apply, tmp_path: Path, check: str) -> None:
-    old, new, before = tmp_path / "old", tmp_path / "sub" / "new", staged()
+    old, new = tmp_path / "old", tmp_path / "sub" / "new"
     old.write_text("old")
     inode = old.stat().st_ino
     with pytest.raises(PyinfraError):
         apply(put_files, files=[file(old, "changed"), file(new, "new")], check=check)
     assert (old.read_text(), old.stat().st_ino) == ("old", inode)
     assert list(tmp_path.iterdir()) == [old]
-    assert staged() == before
+    assert not staged(tmp_path)
 
 
 def test_a_check_is_not_run_when_nothing_changed(apply: Apply, tmp_path: Path) -> None:
@@ -191,6 +192,15 @@ def test_a_link_is_switched_and_then_left_alone(apply: Apply, tmp_path: Path) ->
         assert apply(link, path=str(path), target=target)
         assert not apply(link, path=str(path), target=target)
         assert os.readlink(path) == target
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["current", "releases"]
+    assert not any((tmp_path / "releases" / "a").iterdir())
+
+
+def test_a_link_left_half_switched_does_no_harm(apply: Apply, tmp_path: Path) -> None:
+    (tmp_path / "releases" / "a").mkdir(parents=True)
+    (tmp_path / "current.new").symlink_to("releases/a")
+    assert apply(link, path=str(tmp_path / "current"), target="releases/b")
+    assert os.readlink(tmp_path / "current") == "releases/b"
     assert sorted(entry.name for entry in tmp_path.iterdir()) == ["current", "releases"]
     assert not any((tmp_path / "releases" / "a").iterdir())
 
