@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
+import sys
 from pathlib import Path
 
 import click
@@ -122,6 +125,7 @@ def _delta(line: str) -> str:
 
 def _next_steps(fleet: Fleet, inventory: str, url: str, model: str) -> None:
     monitor = _address(fleet, MONITORING)
+    here = "" if shutil.which("pyinfra") else f"{os.path.relpath(Path(sys.executable).parent)}/"
     click.echo(f"""
 Gateway       {url}/v1
 Prometheus    http://{monitor}:{fleet.monitoring.prometheus_port}
@@ -131,8 +135,8 @@ Key           {_key_hint(fleet)}
 Try   curl -N {url}/v1/chat/completions -H "Authorization: Bearer {_key_shell(fleet)}" \\
         -H 'Content-Type: application/json' \\
         -d '{{"model": "{model}", "stream": true, "messages": [{{"role": "user", "content": "Hello"}}]}}'
-Next  pyinfra --dry {inventory} deploy.py        what a deploy would change
-      pytest tests/host --inventory {inventory}  check every host""")
+Next  {here}pyinfra --dry {inventory} deploy.py        what a deploy would change
+      {here}pytest tests/host --inventory {inventory}  check every host""")
 
 
 def _address(fleet: Fleet, group: str) -> str:
