@@ -19,9 +19,10 @@ engines = on_host(placements, host.name)
 base.apply()
 firewall.apply(fleet, placements)
 
+if engines:
+    runtime.apply(fleet, here, engines)
+    model_store.apply(fleet, placements)
 if GPU in here.groups:
-    runtime.apply(fleet.versions, here, engines)
-    model_store.apply(engines)
     engine.apply(engines, fleet.engine_keys())
 
 if GATEWAY in here.groups:
@@ -31,5 +32,5 @@ monitoring.apply(fleet, placements)
 
 all_hosts_here(name="Everything is in place")
 
-if GPU in here.groups:
+if engines:
     engine.ready(engines)

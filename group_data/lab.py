@@ -27,15 +27,15 @@ if _lab:
         hosts_of,
     )
 
-    # vLLM's CPU build: 1 GiB of KV cache, no pinning of threads (all engines share two cores), and no compilation,
-    # for the image has no compiler
+    # vLLM's CPU build: 1 GiB of KV cache, one thread that is not pinned (three engines share two cores), and no
+    # compilation, for the image has no compiler
     _on_cpu = {
         "device": "cpu",
         # bfloat16 takes AMX where the processor names it, which some virtual machines then refuse (SIGILL)
         "dtype": "float32",
         "max_model_len": 1024,
         "options": {"max-num-seqs": 8, "enforce-eager": True},
-        "env": {"VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_CPU_OMP_THREADS_BIND": "nobind"},
+        "env": {"VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_CPU_OMP_THREADS_BIND": "nobind", "OMP_NUM_THREADS": "1"},
         "api_key": Secret(file=".lab/secrets/engine-key"),
         "drain_seconds": 20,
         "start_seconds": 600,

@@ -40,10 +40,20 @@ mkdir -p "$1"/var/log/journal "$1"/var/lib/docker "$1"/var/lib/containerd
 chroot "$1" systemctl enable systemd-networkd
 """
 
-HOST_PACKAGES = (
+_BARE = (
     "systemd", "systemd-sysv", "libpam-systemd", "dbus", "openssh-server", "python3", "sudo", "iproute2",
-    "ca-certificates", "python3.11", "python3-pip-whl", "python3-setuptools-whl",
+    "ca-certificates",
 )  # fmt: skip
+HOST_PACKAGES = (*_BARE, "python3.11", "python3-pip-whl", "python3-setuptools-whl")
+# What the roles of a host without engines install, and Ansible's way to apt. What would run at once is left off, as on
+# a host that does not have it.
+NODE_PACKAGES = (
+    *_BARE, "python3-apt", "chrony", "nftables", "haproxy",
+    "prometheus", "prometheus-alertmanager", "prometheus-node-exporter",
+)  # fmt: skip
+NODE_SETUP = """
+chroot "$1" systemctl disable chrony haproxy prometheus prometheus-alertmanager prometheus-node-exporter
+"""
 MIRROR_PACKAGES = ("apt-cacher-ng", "docker-registry", "skopeo", "ca-certificates")
 
 
@@ -72,6 +82,11 @@ def host_root(release: str) -> Root:
         return Root(f"host-{release}", release, (*HOST_PACKAGES, "python3.11-venv"), customize_hook=HOST_SETUP)
     customize = HOST_SETUP + UNPACK_VENV + FORGET_OLDER_SOURCES
     return Root(f"host-{release}", release, HOST_PACKAGES, OLDER_SOURCES, customize)
+
+
+def node_root(release: str) -> Root:
+    """The same with the roles' packages."""
+    return Root(f"node-{release}", release, NODE_PACKAGES, customize_hook=HOST_SETUP + NODE_SETUP)
 
 
 def mirror_root() -> Root:

@@ -26,7 +26,7 @@ from lab import (
 from lab.errors import LabError
 from lab.progress import Reporter
 from lab.supervisor import Child
-from lab.topology import HOSTS, Paths
+from lab.topology import HOSTS, NODES, Paths
 
 
 def is_up(release: str, paths: Paths) -> bool:
@@ -52,6 +52,10 @@ def bring_up(release: str, paths: Paths, reporter: Reporter) -> None:
     machine.check_pip()
     machine.refresh_index(paths)
     network.check()
+    if NODES:
+        boot(_root(base.node_root(release), paths, reporter), None, paths, reporter)
+        state.write(release, paths)
+        return
     with ThreadPoolExecutor() as pool:
         host_root = pool.submit(_root, base.host_root(release), paths, reporter)
         mirror_root = pool.submit(_root, base.mirror_root(), paths, reporter)
@@ -100,13 +104,14 @@ def _root(root: base.Root, paths: Paths, reporter: Reporter) -> Path:
         return base.build(root, paths)
 
 
-def boot(host_root: Path, mirror_root: Path, paths: Paths, reporter: Reporter) -> None:
-    """Start hosts and mirrors, and wait until all hosts have booted."""
+def boot(host_root: Path, mirror_root: Path | None, paths: Paths, reporter: Reporter) -> None:
+    """Start hosts, and mirrors where there is a root for them, and wait until all hosts have booted."""
     with reporter.step(f"booting {', '.join(HOSTS)}"):
         paths.run.mkdir(parents=True)
         network.up(paths.logs / "network.log")
         hosts.make(host_root, paths)
-        supervisor.launch([*mirrors.children(mirror_root, paths), *host_children(paths)], paths)
+        others = mirrors.children(mirror_root, paths) if mirror_root else []
+        supervisor.launch([*others, *host_children(paths)], paths)
         for name in HOSTS:
             hosts.wait_booted(name, paths)
 

@@ -20,7 +20,8 @@ def down(paths: Paths, *, cache: bool = False) -> None:
         raise LabError(
             f"the lab of another checkout runs on this machine; end it there: cd {elsewhere} && make lab-down"
         )
-    paths.state.unlink(missing_ok=True)
+    for facts in (paths.state, paths.nodes):
+        facts.unlink(missing_ok=True)
     cgroup.kill()
     hosts.unmount(paths)
     network.down()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 from lab import docker_debs, engine_image, tiny_model
@@ -12,6 +13,7 @@ from lab.topology import (
     HOSTS,
     HUB_ENDPOINT,
     MODEL_REPO,
+    NODES,
     PATHS,
     PYTHON,
     REGISTRY,
@@ -23,24 +25,28 @@ from lab.topology import (
 
 
 def facts(release: str, paths: Paths) -> dict[str, Any]:
-    """Everything, as one JSON object."""
-    return {
+    """Everything, as one JSON object; of plain hosts (LAB_NODES) only what reaches them."""
+    hosts = {
         "release": release,
         "bridge": BRIDGE,
         "hosts": HOSTS,
+        "subnet": SUBNET,
         "ssh": {
             "user": USER,
             "key": str(paths.ssh / "id_ed25519"),
             "known_hosts": str(paths.ssh / "known_hosts"),
             "config": str(paths.ssh_config),
         },
+    }
+    if NODES:
+        return hosts
+    return hosts | {
         "registry": REGISTRY,
         "wheels_url": WHEELS_URL,
         "engine_requirements": str(paths.engine_requirements.relative_to(paths.repo)),
         "apt_proxy": APT_PROXY,
         "docker_apt": docker_debs.for_release(release),
         "hub_endpoint": HUB_ENDPOINT,
-        "subnet": SUBNET,
         "engine_image": engine_image.reference(paths),
         "model": {
             "repo": MODEL_REPO,
@@ -62,6 +68,13 @@ def write(release: str, paths: Paths) -> None:
 
 def read(paths: Paths = PATHS) -> dict[str, Any] | None:
     """The facts, or nothing if no lab is complete."""
-    if not paths.state.exists():
-        return None
-    return dict(json.loads(paths.state.read_text()))
+    return _read(paths.state)
+
+
+def read_nodes(paths: Paths = PATHS) -> dict[str, Any] | None:
+    """The facts about the plain hosts of LAB_NODES, or nothing if they are not up."""
+    return _read(paths.nodes)
+
+
+def _read(file: Path) -> dict[str, Any] | None:
+    return dict(json.loads(file.read_text())) if file.exists() else None

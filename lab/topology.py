@@ -13,7 +13,10 @@ SUBNET = "10.231.77.0/24"
 BRIDGE_ADDRESS = "10.231.77.1"
 CGROUP = "vllm-fleet-lab"
 
-HOSTS: dict[str, str] = {
+# LAB_NODES=24: as many plain hosts instead of the three, with what roles install already there, no mirrors and no
+# engine, to measure deploys with (bench/).
+NODES = int(os.environ.get("LAB_NODES", "0"))
+HOSTS: dict[str, str] = {f"node-{number}": f"10.231.77.{100 + number}" for number in range(1, NODES + 1)} or {
     "gpu-1": "10.231.77.11",
     "gpu-2": "10.231.77.12",
     "ops-1": "10.231.77.21",
@@ -82,7 +85,12 @@ class Paths:
 
     @property
     def state(self) -> Path:
-        return self.lab / "state.json"
+        """The facts of the lab in use: with LAB_NODES another file, which no inventory of the lab takes for its own."""
+        return self.nodes if NODES else self.lab / "state.json"
+
+    @property
+    def nodes(self) -> Path:
+        return self.lab / "nodes.json"
 
     @property
     def secrets(self) -> Path:

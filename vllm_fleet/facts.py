@@ -1,108 +1,57 @@
-"""What our operations ask a host: each fact is one command, so that a deploy with nothing to do stays quick."""
+"""What operations ask a host: questions, and the one fact that asks many of them in one command."""
 
 from __future__ import annotations
 
 import secrets
 import shlex
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from pyinfra.api import FactBase
-from pyinfra.api.exceptions import FactProcessError
 
-# Keys the hashes of this run: a printed hash of a secret cannot be looked up or compared with another run's.
-RUN_SALT = secrets.token_hex(16)
+# Begins the output of each question: no host can know it, so no file's content can be taken for it.
+_MARK = f"--{secrets.token_hex(16)}"
 
 
 @dataclass(frozen=True)
-class FileState:
-    """What stands at a path: octal mode without leading zeros, owner, group, salted sha256 of the content."""
+class Question:
+    """Something to know of a host: a read-only shell command and how its lines of output read.
 
-    mode: str
-    owner: str
-    group: str
-    digest: str
+    Questions with the same `join` may be asked by one command, which it makes of all their `about`; each is then
+    answered by the whole output.
+    """
 
-
-class Files(FactBase[dict[str, FileState]]):
-    """The state of many regular files at once; a path that is no regular file is absent from the result."""
-
-    default = dict
-
-    def command(self, paths: list[str], salt: str) -> str:
-        loop = (
-            'if [ -f "$f" ] && [ ! -L "$f" ]; then '
-            'state=$(stat -c "%a %U %G" "$f"); sum=$({ printf %s "$salt"; cat "$f"; } | sha256sum | cut -d" " -f1); '
-            'printf "%s %s %s\\n" "$state" "$sum" "$f"; fi'  # not echo, which dash lets interpret backslashes
-        )
-        return f"salt={salt}; for f in {' '.join(map(shlex.quote, paths))}; do {loop}; done"
-
-    def process(self, output: list[str]) -> dict[str, FileState]:
-        states = {}
-        for line in output:
-            try:
-                mode, owner, group, digest, path = line.split(" ", 4)
-            except ValueError:
-                raise FactProcessError(f"not a line of file state: {line!r}") from None
-            states[path] = FileState(mode, owner, group, digest)
-        return states
+    command: str
+    read: Callable[[list[str]], Any]
+    about: Any = None
+    join: Callable[[list[Any]], str] | None = None
 
 
-class Links(FactBase[dict[str, str]]):
-    """Where symbolic links point: path to target; a path that is no link is absent."""
-
-    default = dict
-
-    def command(self, paths: list[str]) -> str:
-        loop = 'if [ -L "$f" ]; then printf "%s %s\\n" "$(readlink "$f")" "$f"; fi'
-        return f"for f in {' '.join(map(shlex.quote, paths))}; do {loop}; done"
-
-    def process(self, output: list[str]) -> dict[str, str]:
-        return {path: target for target, path in (line.split(" ", 1) for line in output)}
-
-
-class Names(FactBase[list[str]]):
-    """The names in a directory, sorted; an absent directory has none."""
+class Answers(FactBase[list[list[str]]]):
+    """The output of each of many commands, run as one: over SSH a command's price is mostly its journey."""
 
     default = list
 
-    def command(self, directory: str) -> str:
-        return f"ls -1 {shlex.quote(directory)} 2>/dev/null || true"
+    def command(self, commands: list[str]) -> str:
+        asked = [f"echo {_MARK}\n( {command}\n) </dev/null 2>/dev/null" for command in commands]
+        return "\n".join([*asked, "true"])  # what one of them exits with says nothing
 
-    def process(self, output: list[str]) -> list[str]:
-        return sorted(output)
-
-
-class Units(FactBase[dict[str, dict[str, str]]]):
-    """`systemctl show` of units: unit to its ActiveState, UnitFileState and NeedDaemonReload."""
-
-    default = dict
-
-    def command(self, units: list[str]) -> str:
-        properties = "Id,ActiveState,UnitFileState,NeedDaemonReload"
-        return f"systemctl show --property={properties} {' '.join(map(shlex.quote, units))}"
-
-    def process(self, output: list[str]) -> dict[str, dict[str, str]]:
-        units: dict[str, dict[str, str]] = {}
-        block: dict[str, str] = {}
-        for line in [*output, ""]:
-            if line:
-                key, _, value = line.partition("=")
-                block[key] = value
-            elif block:
-                units[block.pop("Id")] = block
-                block = {}
-        return units
+    def process(self, output: list[str]) -> list[list[str]]:
+        blocks: list[list[str]] = []
+        for line in output:
+            if line == _MARK:
+                blocks.append([])
+            elif blocks:
+                blocks[-1].append(line)
+        return blocks
 
 
-class Succeeds(FactBase[bool]):
+def holds(test: str) -> Question:
     """Whether a read-only shell command exits 0."""
+    return Question(f"if ( {test} ) >/dev/null; then echo yes; else echo no; fi", lambda lines: lines == ["yes"])
 
-    @staticmethod
-    def default() -> bool:
-        return False
 
-    def command(self, test: str) -> str:
-        return f"if {{ {test}; }} >/dev/null 2>&1; then echo yes; else echo no; fi"
-
-    def process(self, output: list[str]) -> bool:
-        return output[-1:] == ["yes"]
+def names_in(directory: str) -> Question:
+    """The names in a directory, sorted; an absent directory has none."""
+    return Question(f"ls -1 {shlex.quote(directory)}", sorted)

@@ -1,211 +1,236 @@
-"""Our own pyinfra operations: files as one archive, releases, units."""
+"""Our own pyinfra operations: packages, whole trees of files, weights, engines. How they work: `converge`."""
 
 from __future__ import annotations
 
-import base64
-import hashlib
-import io
+import re
 import shlex
-import tarfile
-from collections.abc import Iterator
+from collections.abc import Sequence
 from io import StringIO
 from pathlib import Path
 
 from pyinfra import host, logger, state
-from pyinfra.api import FileUploadCommand, StringCommand, operation
-from pyinfra.api.exceptions import OperationError
+from pyinfra.api import FileUploadCommand, FunctionCommand, StringCommand, operation
 from pyinfra.api.operation import OperationMeta
 from pyinfra.api.output import format_text
 from pyinfra.facts.files import FileContents
 from pyinfra.operations.util.files import generate_color_diff
 
 from vllm_fleet import paths
-from vllm_fleet.engine.weights import archive_path
-from vllm_fleet.facts import RUN_SALT, Files, FileState, Links, Names, Succeeds, Units
-from vllm_fleet.render.files import File
-from vllm_fleet.schema import Archive, Secret
+from vllm_fleet.converge import Commands, converge
+from vllm_fleet.engine.weights import archive_path, copy_command, share_command
+from vllm_fleet.facts import Question, holds, names_in
+from vllm_fleet.render.files import Entry, File
+from vllm_fleet.schema import Archive, Host, Secret
 from vllm_fleet.schema.weights import Source
+from vllm_fleet.tree import Changes, Found, Tree, Unit, act, archive, compare, found, look, place
 
-Commands = Iterator[str | StringCommand | FileUploadCommand]
-
-# Unpacks the archive on standard input beside its targets' file system root, checks the staged copies, then moves
-# each over its target: a reader sees the old file or the new one, never half of one.
-_PLACE = """\
-set -eu; umask 022
-stage=$(mktemp -d /var/tmp/vllm-fleet.XXXXXX); trap 'rm -rf "$stage"' EXIT
-base64 -d | tar --extract --preserve-permissions --directory "$stage"
-( {check} )
-cd "$stage"; find . -type f | while read -r file; do
-  target="/${{file#./}}"; mkdir -p "$(dirname "$target")"
-  cp --preserve=mode,ownership "$file" "$target.$$"; mv -fT "$target.$$" "$target"
-done
+# Package lists are read anew once a day, and when a source was added since. No question may be asked on a terminal
+# nobody watches, and a mirror that hangs must not hang the deploy.
+_INSTALL = """\
+set -e; stamp={stamp}
+if [ -z "$(find $stamp -mmin -1440 2>/dev/null)" ] || [ -n "$(find /etc/apt -newer $stamp -print -quit)" ]; then
+  apt-get update --quiet {options}; mkdir -p "${{stamp%/*}}"; touch $stamp
+fi
+DEBIAN_FRONTEND=noninteractive apt-get install --quiet --yes --no-install-recommends {options} \
+  -o Dpkg::Options::=--force-confold {packages}
 """
+_STAMP = f"{paths.STATE}/apt-updated"
+_APT_OPTIONS = "-o DPkg::Lock::Timeout=300 -o Acquire::Retries=3 -o Acquire::http::Timeout=60"
 
 
-@operation()
-def put_files(files: list[File], check: str | None = None) -> Commands:
-    """Make files as wanted: content, mode and owner. Unchanged ones are left alone; all others go in one archive.
+def tree(
+    name: str,
+    entries: Sequence[Entry] = (),
+    packages: Sequence[str] = (),
+    units: Sequence[Unit] = (),
+    check: str = ":",
+    owns: Sequence[str] = (),
+) -> OperationMeta:
+    """What a role needs on a host: packages, then files, links and directories, then the units that read them.
 
-    + files: the wanted files; `secret` ones are never shown by `--diff`
+    + packages: Debian packages, installed if they are missing; an upgrade is not this operation's matter
+    + entries: what must stand on the host: content, mode, owner; `secret` files are never shown by `--diff`
+    + units: enabled, running, and restarted or reloaded when one of the entries they name changed
     + check: a shell command that must succeed before anything goes live, e.g. `haproxy -c -f
-      "$stage/etc/haproxy/haproxy.cfg"`; `$stage` holds the changed files under their full paths. It runs with the
-      host's other files as they are, and only when something changed.
+      "$stage/etc/haproxy/haproxy.cfg"`; `$stage` holds all entries under their full paths. It runs with the host's
+      other files as they are, and only when an entry changed.
+    + owns: directories in which nothing else may stand
 
-    Owners must exist on the host before the operation runs.
+    Unchanged entries are left alone, all others go in one archive. Owners must exist before the operation runs.
     """
-    current = host.get_fact(Files, paths=[file.path for file in files], salt=RUN_SALT)
-    changed = [file for file in files if current.get(file.path) != _wanted(file)]
-    if not changed:
-        host.noop(f"{len(files)} files are as wanted")
+    slug = re.sub(r"[^a-z0-9]+", "-", name.lower())  # a name may hold an apostrophe
+    wanted = Tree(slug, tuple(entries), tuple(packages), tuple(units), check, tuple(owns))
+
+    def make(now: Found) -> Commands:
+        changes = compare(wanted, now)
+        _report(changes, now)
+        if changes.packages:
+            yield _script(_INSTALL.format(stamp=_STAMP, options=_APT_OPTIONS, packages=shlex.join(changes.packages)))
+        if changes.entries or changes.stale:
+            yield StringCommand("sh", "-c", shlex.quote(place(wanted, changes)), _stdin=archive(wanted))
+        if changes.actions:
+            yield _script(act(wanted, changes))
+        if not changes:
+            host.noop("all is as wanted")
+
+    return converge(name, Question(look([wanted]), found, wanted, look), make)
+
+
+def _report(changes: Changes, now: Found) -> None:
+    """Say what will change, path by path, while a plan is made or under `--diff`; secrets are not shown."""
+    if state.is_executing and not state.config.DIFF:
         return
-    for file in changed:
-        _report(file, current.get(file.path))
-    yield StringCommand("sh", "-c", shlex.quote(_PLACE.format(check=check or ":")), _stdin=_archive(changed))
+    if changes.packages:
+        _say("install", " ".join(changes.packages))
+    for entry in changes.entries:
+        there = now.entries.get(entry.path)
+        _say("modify" if there else "create", entry.path)
+        if isinstance(entry, File) and state.config.DIFF:
+            _show(entry, there)
+    for path in changes.stale:
+        _say("remove", path)
+    for action in changes.actions:
+        _say(*action.split(" ", 1))
 
 
-def _wanted(file: File) -> FileState:
-    digest = hashlib.sha256((RUN_SALT + file.content).encode()).hexdigest()
-    return FileState(file.mode.lstrip("0"), file.owner, file.group, digest)
+def _say(verb: str, what: str = "") -> None:
+    host.log(f"Will {verb} {format_text(what, bold=True)}", logger.info)
 
 
-def _report(file: File, current: FileState | None) -> None:
-    """Say what changes, as pyinfra's files.put does: only under `--diff`, and without secrets."""
-    if not state.config.DIFF:
-        return
-    host.log(f"Will {'modify' if current else 'create'} {format_text(file.path, bold=True)}", logger.info)
+def _show(file: File, there: str | None) -> None:
     if file.secret:
         logger.info("  (secret content is not shown)")
         return
-    old = (host.get_fact(FileContents, path=file.path) or []) if current else []
+    mode = there.split()[1] if there and there.startswith("f ") else ""  # a link or a directory has no content to show
+    old = (host.get_fact(FileContents, path=file.path) or []) if mode else []
     for line in generate_color_diff([line + "\n" for line in old], StringIO(file.content).readlines()):
         logger.info("  %s", line)
-    if current and current.mode != file.mode.lstrip("0"):
-        logger.info("  mode %s to %s", current.mode, file.mode)
+    if mode and mode != file.mode.lstrip("0"):
+        logger.info("  mode %s to %s", mode, file.mode)
 
 
-def _archive(files: list[File]) -> str:
-    """The files as base64 of a tar archive, names relative to `/`; owners by name, so the host's own numbers count."""
-    buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w") as archive:
-        for file in files:
-            content = file.content.encode()
-            entry = tarfile.TarInfo(file.path.lstrip("/"))
-            entry.size, entry.mode = len(content), int(file.mode, 8)
-            entry.uname, entry.gname = file.owner, file.group
-            archive.addfile(entry, io.BytesIO(content))
-    return base64.encodebytes(buffer.getvalue()).decode()
+def run_unless(name: str, command: str, test: str, at_once: int = 0) -> OperationMeta:
+    """Run a shell command unless a read-only test already succeeds; on so many hosts at once, 0 for all."""
+
+    def run(already: bool) -> Commands:
+        if already:
+            host.noop("already so")
+            return
+        yield _script(command)
+
+    return converge(name, holds(test), run, at_once=at_once)
 
 
-@operation()
-def link(path: str, target: str) -> Commands:
-    """Point a symbolic link at a target, switched atomically."""
-    if host.get_fact(Links, paths=[path]).get(path) == target:
-        host.noop(f"{path} points to {target}")
-        return
-    new = shlex.quote(f"{path}.new")
-    yield f"ln -sfn {shlex.quote(target)} {new} && mv -fT {new} {shlex.quote(path)}"
+def require(name: str, test: str, message: str) -> OperationMeta:
+    """Fail the host with a one-line message unless a read-only test succeeds."""
+    return run_unless(name, f"echo {shlex.quote(message)} >&2; exit 1", test)
 
 
-@operation()
-def remove_engines(keep: list[str]) -> Commands:
-    """Stop and remove the engines that are no longer placed on this host; their caches go too, weights stay."""
-    extra = [name for name in host.get_fact(Names, directory=paths.ENGINES) if name not in keep]
-    for name in extra:
-        unit = shlex.quote(f"vllm-{name}.service")
-        yield f"systemctl disable --now {unit}; rm -f {paths.UNITS}/{unit}; systemctl daemon-reload"
-        yield f"rm -rf {shlex.quote(paths.engine(name))} {shlex.quote(paths.cache(name))}"
-    if not extra:
-        host.noop("no other engine is here")
-
-
-@operation()
-def remove_old_releases(directory: str) -> Commands:
-    """Keep the releases that the links name and the two latest others."""
-    if len(host.get_fact(Names, directory=directory)) <= 4:
-        host.noop("few enough")
-        return
-    links = '"$(readlink ../current)" "$(readlink ../good)"'
-    keep = f"printf '%s\\n' {links} | xargs -n1 basename"
-    yield f'cd {shlex.quote(directory)} && ls -1t | grep -vxF "$({keep})" | tail -n +3 | xargs -r rm -rf'
-
-
-@operation()
-def await_engine(instance: str, seconds: int) -> Commands:
-    """Wait until an engine answers a real completion; fails with the phase it was in and its last error lines.
-
-    The program on the host puts the last release that answered back when the new one does not.
-    """
-    directory = paths.engine(instance)
-    # `good` too, for an engine that was quicker than the deploy's look at it has not been noted as good yet
-    noted = f'[ "$(readlink {directory}/good)" = "$(readlink {directory}/current)" ]'
-    if host.get_fact(Succeeds, test=f"{noted} && {paths.READY_COMMAND} {shlex.quote(instance)} --once"):
-        host.noop(f"{instance} answers")
-        return
-    # twice over: the new release, and on failure the one put back; the program keeps the time itself
-    yield StringCommand(paths.READY_COMMAND, instance, "--wait", _timeout=2 * seconds + 120)
-
-
-@operation()
-def running(unit: str, restart_on: list[OperationMeta] = [], reload_on: list[OperationMeta] = []) -> Commands:  # noqa: B006
-    """A systemd unit that is enabled and runs, started at most once.
-
-    + unit: its full name, e.g. `haproxy.service`
-    + restart_on: operations whose changes need a restart
-    + reload_on: operations whose changes a reload takes up
-    """
-    current = host.get_fact(Units, units=[unit]).get(unit, {})
-    quoted = shlex.quote(unit)
-    commands = []
-    restart = any(map(_changed, restart_on))
-    # systemd 252 does not see that the first drop-in of a unit came: NeedDaemonReload stays "no" for a while
-    if restart or current.get("NeedDaemonReload") == "yes" or not current.get("UnitFileState"):
-        commands.append("systemctl daemon-reload")
-    if current.get("UnitFileState") not in ("enabled", "static", "generated"):
-        commands.append(f"systemctl enable {quoted}")
-    if restart or current.get("ActiveState") not in ("active", "activating", "reloading"):
-        commands.append(f"systemctl restart {quoted}")
-    elif any(map(_changed, reload_on)):
-        commands.append(f"systemctl reload-or-restart {quoted}")
-    if not commands:
-        host.noop(f"{unit} is enabled and runs")
-    yield from commands
-
-
-def _changed(done: OperationMeta) -> bool:
-    """Whether an earlier operation changed (or, while preparing, would change) this host."""
-    return bool(done.did_change() if done.is_complete() else done.will_change)
-
-
-@operation()
-def run_unless(command: str, test: str) -> Commands:
-    """Run a shell command unless a read-only test already succeeds."""
-    if host.get_fact(Succeeds, test=test):
-        host.noop("already so")
-        return
-    yield command
-
-
-@operation()
-def fetch_weights(source: Source, command: str, complete: str, token: tuple[str, Secret] | None = None) -> Commands:
-    """A model's files on the host, unless they are there already.
+def fetch_weights(
+    name: str, source: Source, command: str, complete: str, token: tuple[str, Secret] | None = None, at_once: int = 0
+) -> OperationMeta:
+    """A model's files on the host from where they come, unless they are there already.
 
     + source: an Archive is sent first, over the deploy's own connection
     + command: fetches, checks and moves the files into place
     + complete: a read-only shell test that is true when nothing is to do
     + token: path of a file that holds the hub token while the command runs, and the token
+    + at_once: how many hosts may fetch at the same time
     """
-    if host.get_fact(Succeeds, test=complete):
-        host.noop(f"{source.name} is there")
-        return
+
+    def fetch(there: bool) -> Commands:
+        if there:
+            host.noop(f"{source.name} is there")
+            return
+        yield from _from_origin(source, command, token)
+
+    return converge(name, holds(complete), fetch, at_once=at_once)
+
+
+def copy_weights(
+    name: str, source: Source, peer: Host, port: int, command: str, complete: str, token: tuple[str, Secret] | None
+) -> OperationMeta:
+    """A model's files from another host, unless they are there already; from where they come if that host cannot.
+
+    The peer is asked over the deploy's own connection for the sum of its list of sums, so nothing on the way between
+    the two can send other bytes.
+
+    + peer: a host whose own operation for the same model comes earlier
+    + port: where it shares its files meanwhile
+    """
+
+    def copy(there: bool) -> Commands:
+        if there:
+            host.noop(f"{source.name} is there")
+            return
+        sums: list[str] = []
+        yield FunctionCommand(_share, (peer.name, share_command(peer, port, source), sums), {})
+        if not sums:
+            logger.warning("%s: %s does not share its weights; asking the origin", host.name, peer.name)
+            yield from _from_origin(source, command, token)
+            return
+        yield _script(copy_command(peer, port, source, sums[0]))
+
+    return converge(name, holds(complete), copy)
+
+
+def _share(peer: str, command: str, sums: list[str]) -> None:
+    """Run on another host of this deploy; `sums` stays empty where that is not possible (`--limit`)."""
+    other = host.inventory.get_host(peer)
+    if other.connected:
+        done, output = other.run_shell_command(_script(command), _sudo=True)
+        if done and output.stdout_lines:
+            sums.append(output.stdout_lines[-1].split()[0])
+
+
+def _from_origin(source: Source, command: str, token: tuple[str, Secret] | None) -> Commands:
     if isinstance(source, Archive):
-        archive = archive_path(source)
-        yield FileUploadCommand(str(Path(source.path).resolve()), archive, remote_temp_filename=f"{archive}.sent")
-        yield f"rm -f {archive}.sent"
-    if token:
-        path, secret = token
-        yield StringCommand(f"umask 077; cat > {path}", _stdin=secret.read("model.token"))
-        command = f"trap 'rm -f {path}' EXIT; {command}"
-    yield StringCommand("sh", "-c", shlex.quote(command))
+        path = archive_path(source)
+        yield FileUploadCommand(str(Path(source.path).resolve()), path, remote_temp_filename=f"{path}.sent")
+        yield f"rm -f {path}.sent"
+    if not token:
+        yield _script(command)
+        return
+    path, secret = token
+    yield StringCommand(f"umask 077; cat > {path}", _stdin=secret.read("model.token"))
+    yield _script(f"trap 'rm -f {path}' EXIT; {command}")
+
+
+def remove_engines(name: str, keep: list[str]) -> OperationMeta:
+    """Stop and remove the engines that are no longer placed on this host; their caches go too, weights stay."""
+
+    def remove(there: list[str]) -> Commands:
+        extra = [instance for instance in there if instance not in keep]
+        for instance in extra:
+            unit = shlex.quote(f"vllm-{instance}.service")
+            yield f"systemctl disable --now {unit}; rm -f {paths.UNITS}/{unit}; systemctl daemon-reload"
+            yield f"rm -rf {shlex.quote(paths.engine(instance))} {shlex.quote(paths.cache(instance))}"
+        if not extra:
+            host.noop("no other engine is here")
+
+    return converge(name, names_in(paths.ENGINES), remove)
+
+
+def await_engines(name: str, seconds: dict[str, int]) -> OperationMeta:
+    """Wait until engines answer real completions; fails with the phase each was in and its last error lines.
+
+    The program on the host puts the last release that answered back when the new one does not.
+
+    + seconds: how long each may take, by instance
+    """
+    instances = shlex.join(seconds)
+    # `good` too, for an engine that was quicker than the deploy's look at it has not been noted as good yet
+    noted = [f'[ "$(readlink {at}/good)" = "$(readlink {at}/current)" ]' for at in map(paths.engine, seconds)]
+
+    def wait(answer: bool) -> Commands:
+        if answer:
+            host.noop(f"{', '.join(seconds)} answer")
+            return
+        # twice over: the new release, and on failure the one put back; the program keeps the time itself
+        yield StringCommand(paths.READY_COMMAND, instances, "--wait", _timeout=2 * sum(seconds.values()) + 120)
+
+    question = holds(" && ".join([*noted, f"{paths.READY_COMMAND} {instances} --once"]))
+    return converge(name, question, wait, of_fleet=True)
 
 
 @operation()
@@ -219,10 +244,6 @@ def all_hosts_here() -> Commands:
     yield from ()
 
 
-@operation()
-def require(test: str, message: str) -> Commands:
-    """Fail the host with a one-line message unless a read-only test succeeds."""
-    if not host.get_fact(Succeeds, test=test):
-        raise OperationError(message)
-    host.noop("holds")
-    yield from ()
+def _script(text: str) -> StringCommand:
+    """A shell script as one command, which a `sudo` before it takes as a whole."""
+    return StringCommand("sh", "-c", shlex.quote(text))

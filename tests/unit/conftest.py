@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import http.server
+import os
 import threading
 from collections.abc import Iterator
+from pathlib import Path
+from weakref import WeakKeyDictionary
 
 import pytest
 
+from tests.unit.deploys import Systemd
 from tests.unit.readiness import Api
+from vllm_fleet import converge, paths
 
 
 @pytest.fixture
@@ -22,3 +27,21 @@ def api() -> Iterator[str]:
     server.shutdown()
     thread.join()
     server.server_close()
+
+
+@pytest.fixture
+def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """This machine as a host: our own directories are in the test's, and no host of an earlier test is remembered."""
+    root = tmp_path / "machine"
+    for name in ("ENGINES", "STATE", "CACHES", "UNITS"):
+        monkeypatch.setattr(paths, name, f"{root}{getattr(paths, name)}")
+    monkeypatch.setattr(converge, "_surveys", WeakKeyDictionary())
+    return root
+
+
+@pytest.fixture
+def systemd(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Systemd:
+    """A systemctl of the test's own, first on PATH."""
+    systemd = Systemd(tmp_path / "systemd")
+    monkeypatch.setenv("PATH", f"{systemd.programs}:{os.environ['PATH']}")
+    return systemd

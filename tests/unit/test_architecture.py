@@ -17,15 +17,17 @@ MAY_IMPORT = {
     "network": {"schema", "planner", "paths"},
     "observe": {"schema", "planner", "paths", "network"},
     "render": {"schema", "planner", "paths", "engine", "network", "observe"},
+    "tree": {"render", "paths"},
     "facts": set(),
-    "operations": {"facts", "render", "schema", "paths", "engine"},
-    "roles": {"operations", "facts", "render", "engine", "network", "observe", "planner", "schema", "paths"},
+    "converge": {"facts"},
+    "operations": {"converge", "facts", "tree", "render", "schema", "paths", "engine"},
+    "roles": {"operations", "tree", "facts", "render", "engine", "network", "observe", "planner", "schema", "paths"},
     "payload": set(),
     "inventory": {"schema", "planner"},
     "cli": {"inventory", "schema", "planner"},
     "__init__": set(),
 }
-MAY_IMPORT_PYINFRA = {"roles", "operations", "facts"}
+MAY_IMPORT_PYINFRA = {"roles", "operations", "converge", "facts"}
 # schema/errors.py says why
 PYINFRA_EXCEPTIONS = {"schema/errors.py": {"pyinfra.api.exceptions"}}
 

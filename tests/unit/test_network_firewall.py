@@ -25,6 +25,7 @@ def test_engines_of_a_host() -> None:
         Rule("coder-0 from gateways, metrics", ("10.0.0.10/32",), (8100,)),
         Rule("coder-1 from gateways, metrics", ("10.0.0.10/32",), (8101,)),
         Rule("large among its members", ("10.0.0.11/32",), None),
+        Rule("weights for its peers", ("10.0.0.11/32",), (8900,)),
         Rule("node metrics", ("10.0.0.10/32",), (9100,)),
     ]
 

@@ -1,50 +1,28 @@
 """The operations, run by pyinfra on this machine as the current user, on paths in a test's directory.
 
-Those that only call systemctl or docker stand in tests/host.
+systemctl and apt-get are a test's own. Weights and engines stand in test_operations_of_engines.py; what only calls
+docker, in tests/host; when a host is asked, in test_converge.py.
 """
 
 from __future__ import annotations
 
-import base64
-import grp
-import io
 import os
-import pwd
-import tarfile
-from collections.abc import Callable
+import re
+import shlex
+import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
-from pyinfra.api import Config, Inventory, State
-from pyinfra.api.connect import connect_all
 from pyinfra.api.exceptions import PyinfraError
-from pyinfra.api.operation import add_op
 
-from vllm_fleet import operations
-from vllm_fleet.facts import Files
-from vllm_fleet.operations import link, put_files, remove_old_releases, require, run_unless
-from vllm_fleet.render.files import File
+from tests.unit.deploys import GROUP, OWNER, Apply, Deploy, Systemd, applier, directory, file, mode_of, staged
+from vllm_fleet import operations, paths
+from vllm_fleet.operations import require, run_unless, tree
+from vllm_fleet.render.files import Entry, Link
+from vllm_fleet.tree import Tree, Unit, archive
 
-OWNER = pwd.getpwuid(os.geteuid()).pw_name
-GROUP = grp.getgrgid(os.getegid()).gr_name
-
-Apply = Callable[..., bool]
-
-
-def applier(diff: bool = False) -> Apply:
-    """Runs an operation as a deploy would; whether it changed anything. Raises PyinfraError when it fails."""
-    state = State(Inventory((["@local"], {})), Config(FAIL_PERCENT=0, DIFF=diff))
-    connect_all(state)
-    # operations run as they are added, without a look ahead at what they would change
-    state.is_executing = True
-    state.check_for_changes = False
-
-    def run(operation: Any, **arguments: Any) -> bool:
-        (done,) = add_op(state, operation, **arguments).values()
-        return bool(done.did_change())
-
-    return run
+pytestmark = pytest.mark.usefixtures("machine")
 
 
 @pytest.fixture
@@ -52,20 +30,7 @@ def apply() -> Apply:
     return applier()
 
 
-def file(path: Path, content: str, mode: str = "0644", **more: Any) -> File:
-    return File(str(path), content, mode, OWNER, GROUP, **more)
-
-
-def staged(path: Path) -> list[Path]:
-    """What was staged for a path and is still there."""
-    return list(Path("/var/tmp").glob(f"vllm-fleet.*/{str(path).lstrip('/')}"))
-
-
-def mode_of(path: Path) -> int:
-    return path.stat().st_mode & 0o7777
-
-
-# ---- files ------------------------------------------------------------------------------------------------------
+# ---- trees: files -----------------------------------------------------------------------------------------------
 
 
 def test_files_get_their_content_and_mode(apply: Apply, tmp_path: Path) -> None:
@@ -75,7 +40,7 @@ def test_files_get_their_content_and_mode(apply: Apply, tmp_path: Path) -> None:
         tmp_path / "etc" / "a name": ("", "0660"),  # more than the umask would leave
         tmp_path / "etc" / "large": ("0123456789abcdef" * 20_000, "0644"),  # longer than a command line may be
     }
-    assert apply(put_files, files=[file(path, *state) for path, state in wanted.items()])
+    assert apply(tree, entries=[file(path, *state) for path, state in wanted.items()])
     for path, (content, mode) in wanted.items():
         assert path.read_text(encoding="utf-8") == content
         assert mode_of(path) == int(mode, 8)
@@ -84,13 +49,13 @@ def test_files_get_their_content_and_mode(apply: Apply, tmp_path: Path) -> None:
 
 
 def test_files_as_wanted_are_left_alone(apply: Apply, tmp_path: Path) -> None:
-    files = [file(tmp_path / "a", "a\n"), file(tmp_path / "b", "b\n", "0600")]
-    apply(put_files, files=files)
+    files = [file(tmp_path / "a", "a\n"), file(tmp_path / "b", "b\n", "0600", secret=True)]
+    apply(tree, entries=files)
     untouched = (tmp_path / "a").stat().st_ino
-    assert not apply(put_files, files=files)
+    assert not apply(tree, entries=files)
     # a mode that changed is put right, and only there
     (tmp_path / "b").chmod(0o644)
-    assert apply(put_files, files=files)
+    assert apply(tree, entries=files)
     assert mode_of(tmp_path / "b") == 0o600
     assert (tmp_path / "a").stat().st_ino == untouched
 
@@ -99,7 +64,7 @@ def test_a_file_is_replaced_as_a_whole_and_nothing_else_is_left(apply: Apply, tm
     path = tmp_path / "haproxy.cfg"
     path.write_text("old")
     with path.open() as reader:
-        assert apply(put_files, files=[file(path, "new")])
+        assert apply(tree, entries=[file(path, "new")])
         # who had it open reads on in the old file
         assert reader.read() == "old"
         assert os.fstat(reader.fileno()).st_ino != path.stat().st_ino
@@ -112,55 +77,145 @@ def test_a_link_is_replaced_not_followed(apply: Apply, tmp_path: Path) -> None:
     other, path = tmp_path / "other", tmp_path / "path"
     other.write_text("another's")
     path.symlink_to(other)
-    assert apply(put_files, files=[file(path, "new")])
+    assert apply(tree, entries=[file(path, "new")])
     assert not path.is_symlink()
     assert (path.read_text(), other.read_text()) == ("new", "another's")
 
 
-def test_a_check_sees_the_changed_files_before_they_go_live(apply: Apply, tmp_path: Path) -> None:
-    live, same = tmp_path / "live", tmp_path / "same"
+def test_a_link_is_switched_and_then_left_alone(apply: Apply, tmp_path: Path) -> None:
+    path = tmp_path / "current"
+    for target in ("releases/a", "releases/b"):
+        (tmp_path / target).mkdir(parents=True)  # a link to a directory must not be entered
+        assert apply(tree, entries=[Link(str(path), target)])
+        assert not apply(tree, entries=[Link(str(path), target)])
+        assert os.readlink(path) == target
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["current", "releases"]
+    assert not any((tmp_path / "releases" / "a").iterdir())
+
+
+def test_strangers_alone_are_a_change(apply: Apply, tmp_path: Path) -> None:
+    own, entries = [str(tmp_path)], [file(tmp_path / "key")]
+    apply(tree, entries=entries, owns=own)
+    (tmp_path / "old key").touch()
+    assert apply(tree, entries=entries, owns=own)
+    assert list(tmp_path.iterdir()) == [tmp_path / "key"]
+    assert not apply(tree, entries=entries, owns=own)
+
+
+# ---- trees: checks ----------------------------------------------------------------------------------------------
+
+
+def test_a_check_sees_all_entries_before_any_goes_live(apply: Apply, tmp_path: Path) -> None:
+    live, same, link, cache = (tmp_path / name for name in ("live", "same", "link", "cache"))
     live.write_text("old")
-    apply(put_files, files=[file(same, "same")])
-    check = f'[ "$(cat "$stage{live}" {live})" = newold ] && [ ! -e "$stage{same}" ]'
-    assert apply(put_files, files=[file(live, "new"), file(same, "same")], check=check)
+    unchanged: list[Entry] = [file(same, "same", "0600", secret=True), Link(str(link), "same"), directory(cache)]
+    apply(tree, entries=unchanged)
+    there = f'[ "$(cat "$stage{live}" {live})" = newold ]'
+    check = f'{there} && [ "$(cat "$stage{same}")" = same ] && [ -L "$stage{link}" ] && [ -d "$stage{cache}" ]'
+    assert apply(tree, entries=[file(live, "new"), *unchanged], check=check)
     assert live.read_text() == "new"
 
 
 @pytest.mark.parametrize("check", ["false", "false; true", "false && true", "exit 3"])
-def test_a_failing_check_leaves_everything_as_it_was(apply: Apply, tmp_path: Path, check: str) -> None:
-    old, new = tmp_path / "old", tmp_path / "sub" / "new"
+def test_a_failing_check_leaves_everything_as_it_was(
+    apply: Apply, machine: Path, systemd: Systemd, tmp_path: Path, check: str
+) -> None:
+    systemd.runs("a.service")
+    etc = tmp_path / "etc"
+    old, new, stranger = etc / "old", etc / "sub" / "new", etc / "stranger"
+    etc.mkdir()
     old.write_text("old")
+    stranger.write_text("")
     inode = old.stat().st_ino
+    wanted = [file(old, "changed"), file(new, "new"), Link(str(etc / "link"), "old"), directory(etc / "directory")]
+    units = [Unit("a.service", restart_on=(*wanted,))]
     with pytest.raises(PyinfraError):
-        apply(put_files, files=[file(old, "changed"), file(new, "new")], check=check)
+        apply(tree, entries=wanted, units=units, owns=[str(etc)], check=check)
     assert (old.read_text(), old.stat().st_ino) == ("old", inode)
-    assert list(tmp_path.iterdir()) == [old]
+    assert sorted(etc.iterdir()) == [old, stranger]
     assert not staged(tmp_path)
+    # and no unit has anything to take up
+    assert systemd.called() == []
+    assert not machine.exists()
 
 
 def test_a_check_is_not_run_when_nothing_changed(apply: Apply, tmp_path: Path) -> None:
     files = [file(tmp_path / "a", "a")]
-    apply(put_files, files=files)
-    assert not apply(put_files, files=files, check="false")
+    apply(tree, entries=files)
+    assert not apply(tree, entries=files, check="false")
 
 
-def test_what_is_wanted_is_what_the_fact_sees_afterwards(apply: Apply, tmp_path: Path) -> None:
-    wanted = file(tmp_path / "key", "no end of line", "0600")
-    apply(put_files, files=[wanted])
-    command = Files().command(paths=[wanted.path], salt=operations.RUN_SALT)
-    with os.popen(command) as shell:
-        assert Files().process(shell.read().splitlines()) == {wanted.path: operations._wanted(wanted)}
+# ---- trees: units -----------------------------------------------------------------------------------------------
 
 
-def test_the_archive_names_owners_and_no_absolute_path() -> None:
-    sent = operations._archive([File("/etc/a/key", "größe", "0600", "root", "haproxy"), File("/etc/b", "")])
-    with tarfile.open(fileobj=io.BytesIO(base64.b64decode(sent))) as archive:
-        first, second = archive.getmembers()
-        content = archive.extractfile(first)
-        assert content is not None
-        assert content.read().decode() == "größe"
-    assert (first.name, first.mode, first.uname, first.gname) == ("etc/a/key", 0o600, "root", "haproxy")
-    assert (second.name, second.mode, second.size) == ("etc/b", 0o644, 0)
+def test_units_take_up_what_changed(apply: Apply, systemd: Systemd, tmp_path: Path) -> None:
+    def wanted(config: str, key: str) -> dict[str, Any]:
+        first, second = file(tmp_path / "config", config), file(tmp_path / "key", key, "0600", secret=True)
+        unit = Unit("haproxy.service", restart_on=(first,), reload_on=(second,))
+        return {"name": "HAProxy, the gateway's door", "entries": [first, second], "units": [unit]}
+
+    assert apply(tree, **wanted("a", "a"))
+    assert systemd.called() == ["enable haproxy.service", "restart haproxy.service"]
+    assert not apply(tree, **wanted("a", "a"))
+    assert systemd.called() == []
+    assert apply(tree, **wanted("a", "b"))
+    assert systemd.called() == ["reload-or-restart haproxy.service"]
+    assert apply(tree, **wanted("b", "c"))
+    assert systemd.called() == ["restart haproxy.service"]
+    assert not apply(tree, **wanted("b", "c"))
+
+
+def test_a_unit_that_does_not_come_up_fails_each_deploy_until_it_does(
+    apply: Apply, machine: Path, systemd: Systemd, tmp_path: Path
+) -> None:
+    config = file(tmp_path / "config", "new")
+    wanted: dict[str, Any] = {"entries": [config], "units": [Unit("a.service", restart_on=(config,))]}
+    systemd.runs("a.service")
+    systemd.fails("restart a.service")
+    for _ in range(2):
+        with pytest.raises(PyinfraError):
+            apply(tree, **wanted)
+        assert systemd.called() == ["restart a.service"]
+    systemd.fails()
+    assert apply(tree, **wanted)
+    assert not apply(tree, **wanted)
+    assert not any(path.is_file() for path in machine.rglob("*"))
+
+
+# ---- trees: packages --------------------------------------------------------------------------------------------
+
+PACKAGES = ["no-such-package", "it's none", "$(touch /nowhere)"]
+
+
+def test_packages_are_installed_by_one_quoted_script() -> None:
+    deploy = Deploy()
+    (command,) = deploy.commands_of(deploy.add(tree, name="packages", packages=PACKAGES))
+    shell, _, script = shlex.split(command)
+    assert shell == "sh"
+    assert subprocess.run(["sh", "-n", "-c", script], check=False).returncode == 0
+    assert "--no-install-recommends" in script
+    assert script.rstrip().endswith(shlex.join(PACKAGES))
+    assert len(deploy.commands["here"]) == 1  # it was asked, and nothing was run
+
+
+def test_package_lists_are_read_once_a_day(
+    apply: Apply, systemd: Systemd, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    noted, stamp = tmp_path / "noted", tmp_path / "state" / "apt-updated"
+    systemd.program("apt-get", f'#!/bin/sh\nfor last; do :; done; echo "$1 $last $DEBIAN_FRONTEND" >> {noted}\n')
+    monkeypatch.setattr(operations, "_STAMP", str(stamp))
+    for age_hours, lists_are_read in [(None, True), (0, False), (25, True), (0, False)]:
+        if age_hours is not None:
+            then = stamp.stat().st_mtime - age_hours * 3600
+            os.utime(stamp, (then, then))
+        noted.unlink(missing_ok=True)
+        assert apply(tree, packages=["no-such-package"])
+        ran = noted.read_text().splitlines()
+        assert ran[-1] == "install no-such-package noninteractive"
+        assert [line.split()[0] for line in ran[:-1]] == (["update"] if lists_are_read else [])
+
+
+# ---- what is shown ----------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("there_before", [False, True])
@@ -172,83 +227,105 @@ def test_a_secret_is_shown_neither_in_a_diff_nor_in_a_command(
         (tmp_path / "key").write_text("sk-old\n")
         (tmp_path / "plain").write_text("seen-old\n")
     with caplog.at_level("DEBUG", "pyinfra"):
-        applier(diff=True)(put_files, files=[key, plain])
+        applier(diff=True)(tree, entries=[key, plain])
     shown = caplog.text
     assert "seen-new" in shown
     assert ("seen-old" in shown) is there_before
     assert "base64 -d | tar" in shown
     assert "sk-" not in shown
     # the files go to standard input, for a command line is anyone's to read
-    assert operations._archive([key, plain]).splitlines()[0] not in shown
+    sent = archive(Tree("", (key, plain)))
+    assert sent.splitlines()[0] not in shown
+    assert "".join(sent.split()) not in "".join(shown.split())
 
 
-# ---- links, releases, tests -------------------------------------------------------------------------------------
+def said(caplog: pytest.LogCaptureFixture) -> list[str]:
+    """What was said since the last call, without styles and the host's name."""
+    lines = [re.sub(r"\x1b\[[0-9;]*m", "", record.getMessage()) for record in caplog.records]
+    caplog.clear()
+    return [line.split("] ", 1)[-1].rstrip() for line in lines if "Will " in line or line.startswith("  ")]
 
 
-def test_a_link_is_switched_and_then_left_alone(apply: Apply, tmp_path: Path) -> None:
-    path = tmp_path / "current"
-    for target in ("releases/a", "releases/b"):
-        (tmp_path / target).mkdir(parents=True)  # a link to a directory must not be entered
-        assert apply(link, path=str(path), target=target)
-        assert not apply(link, path=str(path), target=target)
-        assert os.readlink(path) == target
-    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["current", "releases"]
-    assert not any((tmp_path / "releases" / "a").iterdir())
-
-
-def test_a_link_left_half_switched_does_no_harm(apply: Apply, tmp_path: Path) -> None:
-    (tmp_path / "releases" / "a").mkdir(parents=True)
-    (tmp_path / "current.new").symlink_to("releases/a")
-    assert apply(link, path=str(tmp_path / "current"), target="releases/b")
-    assert os.readlink(tmp_path / "current") == "releases/b"
-    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["current", "releases"]
-    assert not any((tmp_path / "releases" / "a").iterdir())
-
-
-@pytest.fixture
-def engine(tmp_path: Path) -> Path:
-    """An engine with the releases r1 (oldest) to r6."""
-    for number in range(1, 7):
-        release = tmp_path / "engine" / "releases" / f"r{number}"
-        release.mkdir(parents=True)
-        (release / "start").touch()
-        os.utime(release, (number, number))
-    return tmp_path / "engine"
-
-
-def releases(engine: Path) -> list[str]:
-    return sorted(entry.name for entry in (engine / "releases").iterdir())
-
-
-@pytest.mark.parametrize(
-    "current, good, kept",
-    [
-        ("r6", "r1", ["r1", "r4", "r5", "r6"]),
-        ("r6", "r6", ["r4", "r5", "r6"]),
-        ("r2", "r3", ["r2", "r3", "r5", "r6"]),
-        ("r5", None, ["r4", "r5", "r6"]),
-    ],
-)
-def test_the_linked_releases_and_the_two_latest_others_stay(
-    apply: Apply, engine: Path, current: str | None, good: str | None, kept: list[str]
+def test_a_plan_names_paths_and_shows_no_content(
+    systemd: Systemd, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    for name, release in (("current", current), ("good", good)):
-        if release:
-            (engine / name).symlink_to(f"releases/{release}")
-    assert apply(remove_old_releases, directory=str(engine / "releases"))
-    assert releases(engine) == kept
-    assert not apply(remove_old_releases, directory=str(engine / "releases"))
+    own = tmp_path / "own"
+    own.mkdir()
+    for name in ("changed", "stranger", "key"):
+        (own / name).write_text("old-content")
+    systemd.runs("b.service")
+    changed, key = file(own / "changed", "new-content"), file(own / "key", "sk-new", "0600", secret=True)
+    unit = file(Path(f"{paths.UNITS}/a.service"), "new-content")
+    wanted: dict[str, Any] = {
+        "entries": [changed, key, Link(str(own / "link"), "a"), directory(own / "cache"), unit],
+        "packages": ["no-such-package", "none-either"],
+        "units": [Unit("a.service", restart_on=(unit,)), Unit("b.service", reload_on=(changed,))],
+        "owns": [str(own)],
+    }
+    with caplog.at_level("INFO", "pyinfra"):
+        plan = Deploy(look_first=True)
+        assert plan.add(tree, name="a plan", **wanted).will_change
+        assert said(caplog) == [
+            "Will install no-such-package none-either",
+            f"Will modify {own}/changed",
+            f"Will modify {own}/key",
+            f"Will create {own}/link",
+            f"Will create {own}/cache",
+            f"Will create {paths.UNITS}/a.service",
+            f"Will remove {own}/stranger",
+            "Will daemon-reload",
+            "Will enable a.service",
+            "Will restart a.service",
+            "Will reload-or-restart b.service",
+        ]
+    assert len(plan.commands["here"]) == 1
+    assert sorted(path.name for path in own.iterdir()) == ["changed", "key", "stranger"]
+    assert systemd.called() == []
+
+
+def test_a_plan_with_diff_shows_what_is_no_secret(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (tmp_path / "a").write_text("same\nold\n")
+    (tmp_path / "b").symlink_to("a")
+    entries = [
+        file(tmp_path / "a", "same\nnew\n", "0600"),
+        file(tmp_path / "b", "b\n"),
+        file(tmp_path / "key", "sk-1\n", secret=True),
+    ]
+    with caplog.at_level("INFO", "pyinfra"):
+        Deploy(look_first=True, diff=True).add(tree, name="a plan", entries=entries)
+        shown = said(caplog)
+    first, second, third = (shown.index(f"Will {what} {tmp_path}/{name}") for what, name in [
+        ("modify", "a"), ("modify", "b"), ("create", "key"),
+    ])  # fmt: skip
+    of_a, of_b, of_key = shown[first + 1 : second], shown[second + 1 : third], shown[third + 1 :]
+    assert "  - old" in of_a
+    assert "  + new" in of_a
+    assert of_a[-1] == "  mode 644 to 0600"
+    # what a link points to is another's, and its target no mode
+    assert [line for line in of_b if line.startswith(("  + ", "  - ", "  mode"))] == ["  + b"]
+    assert of_key == ["  (secret content is not shown)"]
+
+
+def test_a_deploy_without_diff_says_nothing_of_paths(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level("INFO", "pyinfra"):
+        applier()(tree, entries=[file(tmp_path / "a")])
+    assert said(caplog) == []
+
+
+# ---- commands and requirements ----------------------------------------------------------------------------------
 
 
 def test_a_command_runs_unless_its_test_succeeds(apply: Apply, tmp_path: Path) -> None:
     made = tmp_path / "made"
-    arguments = {"command": f"echo made >> {made}", "test": f"[ -f {made} ]"}
+    arguments = {"command": f'echo made >> {made}; echo "it\'s" >/dev/null', "test": f"[ -f {made} ]"}
     assert apply(run_unless, **arguments)
     assert not apply(run_unless, **arguments)
     assert made.read_text() == "made\n"
 
 
-def test_a_requirement_that_fails_says_its_message(apply: Apply) -> None:
+def test_a_requirement_that_fails_says_its_message(apply: Apply, caplog: pytest.LogCaptureFixture) -> None:
     assert not apply(require, test="true", message="never said")
-    with pytest.raises(PyinfraError, match="the driver is too old; update it"):
-        apply(require, test="false", message="the driver is too old; update it")
+    with caplog.at_level("ERROR", "pyinfra"), pytest.raises(PyinfraError):
+        apply(require, test="false", message="the driver's too old; update it")
+    assert "the driver's too old; update it" in caplog.text
+    assert "never said" not in caplog.text

@@ -168,6 +168,120 @@ def test_an_engine_that_answers_becomes_good(host: Path, api: str, capsys: pytes
     assert capsys.readouterr().out == "chat: answers\nchat: answers (release new, 0 s)\n"
 
 
+def second(host: Path, url: str) -> None:
+    """An engine `embed` beside `chat`, whose unit is in the same state."""
+    directory = host / "embed"
+    make_release(directory, "new", instance="embed", unit="vllm-embed.service", url=url)
+    (directory / "secret.yaml").write_text(f'api-key: "{KEY}"\n', encoding="utf-8")
+    ready.point(directory / "current", "releases/new")
+    for name in ("current", "secret.yaml"):
+        os.utime(directory / name, (1_700_000_000, 1_700_000_000), follow_symlinks=False)
+
+
+def test_several_engines_are_asked_in_turn(host: Path, api: str, capsys: pytest.CaptureFixture[str]) -> None:
+    Api.routes = {"/v1/completions": (200, COMPLETION)}
+    serve(host, "new", api)
+    second(host, api)
+    state(host, "new", shown(), START)
+    assert ready.main(["chat", "embed", "--once"]) == 0
+    assert len(Api.asked) == 2
+    assert ready.main(["embed", "chat", "--wait"]) == 0
+    assert [ready.target_of(host / name / "good") for name in ("chat", "embed")] == ["new", "new"]
+    assert capsys.readouterr().out.splitlines() == [
+        "chat: answers",
+        "embed: answers",
+        "embed: answers (release new, 0 s)",
+        "chat: answers (release new, 0 s)",
+    ]
+
+
+@pytest.mark.parametrize("mode", ["--once", "--wait"])
+@pytest.mark.parametrize("order", ["absent chat embed", "chat absent embed", "chat embed absent"])
+def test_each_engine_has_its_turn_whatever_came_of_the_others(
+    host: Path, api: str, capsys: pytest.CaptureFixture[str], order: str, mode: str
+) -> None:
+    Api.routes = {"/v1/completions": (200, COMPLETION)}
+    serve(host, "new", api)
+    second(host, api)
+    state(host, "new", shown(), START)
+    assert ready.main([*order.split(), mode]) == 1
+    out, err = capsys.readouterr()
+    (line,) = err.splitlines()
+    assert line.startswith("absent: not ready: starting: FileNotFoundError: ")
+    assert [line.split(":")[0] for line in out.splitlines()] == ["chat", "embed"]
+    assert ready.target_of(host / "chat" / "good") == ("new" if mode == "--wait" else "old")
+
+
+def test_an_engine_that_does_not_answer_leaves_the_next_its_turn(host: Path, api: str) -> None:
+    Api.routes = {"/v1/completions": (200, COMPLETION)}
+    second(host, api)
+    # chat's port is nobody's, so within its time nothing answers
+    path = host / "chat" / "releases" / "new" / "engine.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"start_seconds": 0.05}), encoding="utf-8")
+    ready.point(host / "chat" / "good", "releases/new")
+    state(host, "new", started_now(), START[:5])
+    assert ready.main(["chat", "embed", "--wait"]) == 1
+    assert ready.target_of(host / "embed" / "good") == "new"
+
+
+def make_old_releases(directory: Path) -> None:
+    """The releases r1 (oldest) to r6."""
+    for number in range(1, 7):
+        make_release(directory, f"r{number}")
+        os.utime(directory / "releases" / f"r{number}", (number, number))
+
+
+def releases(directory: Path) -> list[str]:
+    return sorted(os.listdir(directory / "releases"))
+
+
+@pytest.mark.parametrize(
+    "current, good, kept",
+    [
+        ("r6", "r1", ["r1", "r4", "r5", "r6"]),
+        ("r6", "r6", ["r4", "r5", "r6"]),
+        ("r2", "r3", ["r2", "r3", "r5", "r6"]),
+        ("r5", None, ["r4", "r5", "r6"]),
+    ],
+)
+def test_the_linked_releases_and_the_two_latest_others_stay(
+    tmp_path: Path, current: str, good: str | None, kept: list[str]
+) -> None:
+    directory = tmp_path / "chat"
+    make_old_releases(directory)
+    ready.point(directory / "current", f"releases/{current}")
+    if good:
+        ready.point(directory / "good", f"releases/{good}")
+    engine = ready.load("chat", tmp_path)
+    for _ in range(2):
+        ready.prune(engine)
+        assert releases(directory) == kept
+    assert (directory / "current" / "engine.json").exists()
+
+
+def test_old_releases_go_when_a_new_one_answers(host: Path, api: str) -> None:
+    Api.routes = {"/v1/completions": (200, COMPLETION)}
+    directory = host / "chat"
+    serve(host, "new", api)
+    state(host, "new", shown(), START)
+    make_old_releases(directory)
+    os.utime(directory / "releases" / "old", (3.5, 3.5))
+    # a look removes nothing, nor does a release that does not answer
+    assert ready.main(["chat", "--once"]) == 0
+    state(host, "old", shown("failed", "failed", pid=0), NO_MEMORY)
+    os.rename(host / "show-new", host / "show-later")
+    state(host, "new", shown("failed", "failed", pid=0), NO_MEMORY)
+    assert ready.main(["chat", "--wait"]) == 1
+    assert len(releases(directory)) == 8
+    ready.point(directory / "current", "releases/new")
+    os.utime(directory / "current", (1_700_000_000, 1_700_000_000), follow_symlinks=False)
+    os.rename(host / "show-later", host / "show-new")
+    assert ready.main(["chat", "--wait"]) == 0
+    # `good` is the current one by then, so what was good is one of the others
+    assert ready.target_of(directory / "good") == "new"
+    assert releases(directory) == ["new", "r5", "r6"]
+
+
 def test_an_engine_of_another_release_does_not_count(host: Path, api: str, capsys: pytest.CaptureFixture[str]) -> None:
     Api.routes = {"/v1/completions": (200, COMPLETION)}
     serve(host, "new", api)

@@ -7,9 +7,11 @@ import shlex
 from vllm_fleet import paths
 from vllm_fleet.engine.command import venv_directory
 from vllm_fleet.planner.placement import Placement
-from vllm_fleet.schema import Archive, Container, Directory, Hub
+from vllm_fleet.schema import Archive, Container, Directory, Host, Hub
+from vllm_fleet.schema.weights import Source
 
 FETCH_PROGRAM = f"{paths.PROGRAMS}/fetch_hub.py"
+PEER_PROGRAM = f"{paths.PROGRAMS}/peer_weights.py"
 
 
 def token_path(service_name: str) -> str:
@@ -49,8 +51,32 @@ def fetch_command(placement: Placement) -> str:
                 f"( cd {part} && rm -f SHA256SUMS && find . -type f -exec sha256sum {{}} + ) > {part}.sums",
                 f"mv {part}.sums {part}/SHA256SUMS",
             ]
-    finish = [f"chmod -R u=rwX,go=rX {part}", f"chown -R root:root {part}", f"rm -rf {final}", f"mv -T {part} {final}"]
-    return " && ".join([*steps, *finish])
+    return " && ".join([*steps, *_finish(part, final)])
+
+
+def _finish(part: str, final: str) -> list[str]:
+    return [f"chmod -R u=rwX,go=rX {part}", f"chown -R root:root {part}", f"rm -rf {final}", f"mv -T {part} {final}"]
+
+
+def share_command(peer: Host, port: int, source: Source) -> str:
+    """Shell that lets a host share its weights for a while, and prints the sum of the list of all sums."""
+    unit = "vllm-fleet-weights"
+    sandbox = "-p DynamicUser=yes -p ProtectSystem=strict -p ProtectHome=yes -p NoNewPrivileges=yes"
+    start = f"systemd-run --quiet --collect --unit={unit} {sandbox} python3 -B {PEER_PROGRAM} share {paths.MODELS}"
+    return (
+        f"{{ systemctl is-active --quiet {unit} || {start} {peer.address} {port}; }}"
+        f" && sha256sum < {paths.model(source.directory_name)}/SHA256SUMS"
+    )
+
+
+def copy_command(peer: Host, port: int, source: Source, sums_sha256: str) -> str:
+    """Shell that fills the model's directory from a peer that shares it."""
+    address = f"[{peer.address}]" if ":" in peer.address else peer.address
+    final = paths.model(source.directory_name)
+    part = f"{final}.part"
+    url = f"http://{address}:{port}/{source.directory_name}"
+    fetch = f"python3 -B {PEER_PROGRAM} fetch {url} {sums_sha256} {part}"
+    return " && ".join([f"mkdir -p {part}", fetch, *_finish(part, final)])
 
 
 def archive_path(source: Archive) -> str:

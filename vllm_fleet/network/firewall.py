@@ -6,6 +6,7 @@ import ipaddress
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
+from vllm_fleet.planner.peers import sharers
 from vllm_fleet.planner.placement import Placement, on_host
 from vllm_fleet.schema import Fleet, Host
 from vllm_fleet.schema.host import GATEWAY, MONITORING
@@ -51,6 +52,7 @@ def _rules(fleet: Fleet, placements: list[Placement], host: Host) -> Iterator[Ru
             yield Rule(f"{engine.instance} from gateways, metrics", _merge(gateways, monitors), (engine.port,))
         # NCCL, Gloo and ZMQ listen on random high ports of the node's address (seen on vLLM 0.32)
         yield Rule(f"{engine.instance} among its members", _merge(_addresses(engine.members, host)), None)
+    yield Rule("weights for its peers", _merge(_addresses(sharers(placements, host), host)), (fleet.weights_port,))
     yield Rule("node metrics", _merge(monitors), (fleet.monitoring.node_exporter_port,))
     if GATEWAY in host.groups:
         yield Rule("clients of the gateway", _merge(fleet.gateway.clients), (fleet.gateway.port,))

@@ -17,6 +17,13 @@ LIMITS = File(
     f"{paths.SERVICE_USER} - nofile 65535\n",
 )
 
+# Created by systemd-sysusers, at boot too.
+USER = File(
+    "/etc/sysusers.d/vllm-fleet.conf",
+    f"g {paths.SERVICE_USER} {paths.SERVICE_UID}\n"
+    f'u {paths.SERVICE_USER} {paths.SERVICE_UID}:{paths.SERVICE_UID} "vLLM engines" {paths.STATE} /usr/sbin/nologin\n',
+)
+
 SYSCTL = File(
     "/etc/sysctl.d/60-vllm-fleet.conf",
     "# vLLM's listen backlog is 2048 (uvicorn); the kernel cuts it to this.\nnet.core.somaxconn = 4096\n",

@@ -1,4 +1,4 @@
-"""A file as a role wants it on a host, and the one way to fill a template."""
+"""Files, links and directories as a role wants them on a host, and the one way to fill a template."""
 
 from __future__ import annotations
 
@@ -8,7 +8,15 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-_TEMPLATES = Path(__file__).parents[2] / "templates"
+# One for all: it keeps compiled templates.
+_ENVIRONMENT = Environment(
+    loader=FileSystemLoader(Path(__file__).parents[2] / "templates"),
+    undefined=StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+    keep_trailing_newline=True,
+    autoescape=False,
+)
 
 
 @dataclass(frozen=True)
@@ -23,14 +31,27 @@ class File:
     secret: bool = False
 
 
+@dataclass(frozen=True)
+class Link:
+    """A symbolic link, switched in one step."""
+
+    path: str
+    target: str
+
+
+@dataclass(frozen=True)
+class Directory:
+    """A directory; what stands in it is not looked at."""
+
+    path: str
+    mode: str = "0755"
+    owner: str = "root"
+    group: str = "root"
+
+
+Entry = File | Link | Directory
+
+
 def fill(template: str, **values: Any) -> str:
     """The text of `templates/<template>`; an undefined name is an error at once, not in the middle of a deploy."""
-    environment = Environment(
-        loader=FileSystemLoader(_TEMPLATES),
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-        autoescape=False,
-    )
-    return environment.get_template(template).render(**values)
+    return _ENVIRONMENT.get_template(template).render(**values)

@@ -13,8 +13,14 @@ from vllm_fleet.render.files import File, fill
 from vllm_fleet.schema import ConfigError, Fleet, Host
 
 CONFIG = "/etc/haproxy/haproxy.cfg"
-CLIENT_KEYS = "/etc/haproxy/vllm-fleet/client-keys.lst"
-ENGINE_KEYS = "/etc/haproxy/vllm-fleet/engine-keys.map"
+KEYS = "/etc/haproxy/vllm-fleet"
+CLIENT_KEYS = f"{KEYS}/client-keys.lst"
+ENGINE_KEYS = f"{KEYS}/engine-keys.map"
+
+# HAProxy must take the configuration with the keys that come, not with those that are there.
+CHECK = f"""\
+sed "s|{KEYS}|$stage{KEYS}|" "$stage{CONFIG}" > "$stage/haproxy.cfg" && haproxy -c -f "$stage/haproxy.cfg"
+"""
 
 # A buffer must hold the largest body, the largest headers the gateway takes (16 KiB) and HAProxy's own marks.
 _HEADER_BYTES = 16 * 1024

@@ -27,6 +27,15 @@ ALERTMANAGER = "prometheus-alertmanager"
 NODE_EXPORTER = "prometheus-node-exporter"
 """Names of packages, and of their units and files in /etc/default."""
 
+# The real tools must take what comes; the configuration names the rules, which then are still beside their place.
+CHECK = f"""\
+set -e
+promtool check rules "$stage{RULES}"
+sed "s|{RULES}|$stage{RULES}|" "$stage{PROMETHEUS_CONFIG}" > "$stage/prometheus.yml"
+promtool check config "$stage/prometheus.yml"
+amtool check-config "$stage{ALERTMANAGER_CONFIG}"
+"""
+
 # The packages' units start before the network is up and give up after five quick attempts; ours wait for the
 # private address.
 _DROP_IN = """\

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pyinfra import host
 from pyinfra.api import deploy
-from pyinfra.operations import files
 
 from vllm_fleet import paths
 from vllm_fleet.engine.command import FOLLOW_PROGRAM
 from vllm_fleet.engine.release import release
-from vllm_fleet.operations import await_engine, link, put_files, remove_engines, remove_old_releases, running
+from vllm_fleet.operations import await_engines, remove_engines, tree
 from vllm_fleet.planner.placement import Placement
 from vllm_fleet.render.engine import release_files, secret_file, unit_file
-from vllm_fleet.render.files import File
+from vllm_fleet.render.files import Directory, Entry, File, Link
+from vllm_fleet.tree import Unit
 
 _PAYLOAD = Path(__file__).parents[1] / "payload"
 
@@ -22,9 +21,13 @@ _PAYLOAD = Path(__file__).parents[1] / "payload"
 @deploy("Engines")
 def apply(placements: list[Placement], api_keys: dict[str, str]) -> None:
     """The engines of this host, started but not waited for. `api_keys` are by service name."""
-    put_files(name="Programs", files=programs())
-    for placement in host.loop(placements):
-        _engine(placement, api_keys[placement.service.name])
+    engines = [_engine(placement, api_keys[placement.service.name]) for placement in placements]
+    tree(
+        name="Engines",
+        entries=[*programs(), *(entry for entries, _ in engines for entry in entries)],
+        check="; ".join(["set -e", *(_check(placement) for placement in placements)]),
+        units=[unit for _, unit in engines],
+    )
     remove_engines(name="No other engines", keep=[placement.instance for placement in placements])
 
 
@@ -37,41 +40,25 @@ def programs() -> list[File]:
     ]
 
 
-def _engine(placement: Placement, api_key: str) -> None:
+def _engine(placement: Placement, api_key: str) -> tuple[list[Entry], Unit]:
+    """What an engine needs on its host, and its unit, which restarts when the release, the key or itself changed."""
     instance, wanted = placement.instance, release(placement)
-    files.directory(
-        name=f"Cache of {instance}",
-        path=paths.cache(instance),
-        user=paths.SERVICE_USER,
-        group="root",
-        mode="750",
-    )
-    put_files(name=f"Release {wanted.id} of {instance}", files=release_files(wanted))
-    secret = put_files(name=f"API key of {instance}", files=[secret_file(placement, api_key)])
-    current = link(
-        name=f"Release {wanted.id} is current for {instance}",
-        path=f"{paths.engine(instance)}/current",
-        target=f"releases/{wanted.id}",
-    )
-    # after the link, for the check wants to find what the unit runs
-    unit = put_files(
-        name=f"Unit of {instance}",
-        files=[unit_file(placement)],
-        check=f'systemd-analyze verify "$stage{paths.UNITS}/{placement.unit}"',
-    )
-    running(name=f"Engine {instance} runs", unit=placement.unit, restart_on=[secret, unit, current])
+    secret, unit = secret_file(placement, api_key), unit_file(placement)
+    current = Link(f"{paths.engine(instance)}/current", f"releases/{wanted.id}")
+    cache = Directory(paths.cache(instance), "0750", owner=paths.SERVICE_USER)
+    return [cache, *release_files(wanted), secret, unit, current], Unit(placement.unit, (secret, unit, current))
+
+
+def _check(placement: Placement) -> str:
+    """systemd must take the unit; it looks for the program too, which is still beside its place."""
+    unit = f'"$stage/{placement.unit}"'
+    staged = f'sed "s|={paths.ENGINES}/|=$stage{paths.ENGINES}/|" "$stage{paths.UNITS}/{placement.unit}"'
+    return f"{staged} > {unit}; systemd-analyze verify {unit}"
 
 
 @deploy("Readiness")
 def ready(placements: list[Placement]) -> None:
     """Every engine of this host answers a real completion, or the deploy fails and says why."""
-    for placement in host.loop(placements):
-        await_engine(
-            name=f"Engine {placement.instance} answers",
-            instance=placement.instance,
-            seconds=placement.service.start_seconds,
-        )
-        remove_old_releases(
-            name=f"Keep the last releases of {placement.instance}",
-            directory=f"{paths.engine(placement.instance)}/releases",
-        )
+    seconds = {placement.instance: placement.service.start_seconds for placement in placements}
+    if seconds:  # a spare host has none
+        await_engines(name="Every engine answers", seconds=seconds)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
-from .base import Model
+from .base import Model, Port
 from .errors import ConfigError, FieldError
 from .gateway import Gateway
 from .host import GATEWAY, GPU, MONITORING, Host
@@ -25,6 +25,10 @@ class Fleet(Model):
     gateway: Gateway
     monitoring: Monitoring
     versions: Versions = Versions()
+    weights_port: Port = 8900
+    """On GPU hosts, while a peer copies weights from there; nothing listens otherwise."""
+    fetches_at_once: Annotated[int, Field(ge=1)] = 4
+    """How many hosts pull an image, or ask the hub for weights, at the same time."""
 
     @classmethod
     def path_of(cls, data: dict[str, Any]) -> str:
@@ -126,6 +130,8 @@ class Fleet(Model):
         if MONITORING in host.groups:
             yield self.monitoring.prometheus_port, "monitoring.prometheus_port"
             yield self.monitoring.alertmanager_port, "monitoring.alertmanager_port"
+        if GPU in host.groups:
+            yield self.weights_port, "weights_port"
         for service in self.services:
             if host.name in service.hosts:
                 yield service.port, f"services.{service.name}.port"

@@ -1,8 +1,8 @@
 """Does an engine answer? Waits for it, says why it does not, and goes back to the last release that did.
 
-    readiness INSTANCE --once    exit 0 if it answers a one-token completion with the release of `current`, else 1
-    readiness INSTANCE --wait    the same within `start_seconds`; then `good` points to the release, or the
-                                 reason is on standard error and the engine is back on `good`
+    readiness INSTANCE ... --once    exit 0 if each answers a one-token completion with the release of `current`
+    readiness INSTANCE ... --wait    the same within `start_seconds`; then `good` points to the release, or the
+                                     reason is on standard error and the engine is back on `good`; exit 1 then
 
 Runs on the host as root, with Python's standard library only (3.11). /health and /v1/models are not asked: both stay
 200 with a dead or frozen engine (measured on vLLM 0.32), only a completion tells.
@@ -14,6 +14,7 @@ import argparse
 import contextlib
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -32,6 +33,8 @@ FIRST_SECONDS = 60.0
 POLL_SECONDS = 2.0
 STEADY_SECONDS = 20.0
 """How long a follower, which has no API to ask, must have run."""
+RELEASES_KEPT = 2
+"""Old releases that stay for a person to go back to, beside the current and the last good one."""
 
 
 # ---- The engine: its files and its links ----------------------------------------------------------------------
@@ -202,19 +205,32 @@ def roll_back(engine: Engine, say: Callable[[str], None]) -> str:
     return f"rolled back to release {good}, which answers"
 
 
+def prune(engine: Engine) -> None:
+    """Remove old releases, but those the links name and the latest two of the others."""
+    linked = {target_of(engine.directory / name) for name in ("current", "good")}
+    others = [one for one in (engine.directory / "releases").iterdir() if one.name not in linked]
+    for old in sorted(others, key=lambda one: one.stat().st_mtime)[:-RELEASES_KEPT]:
+        shutil.rmtree(old)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """The program; returns its exit status."""
     parser = argparse.ArgumentParser(prog="readiness", description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("instance")
+    parser.add_argument("instances", nargs="+", metavar="INSTANCE")
     mode = parser.add_mutually_exclusive_group(required=True)
     mode.add_argument("--once", action="store_true", help="ask once, within 10 s")
     mode.add_argument("--wait", action="store_true", help="wait up to start_seconds, then mark good or roll back")
     chosen = parser.parse_args(arguments)
+    # every engine has its turn, whatever came of the one before
+    return max([_one(instance, once=chosen.once) for instance in chosen.instances])
+
+
+def _one(instance: str, *, once: bool) -> int:
     try:
-        engine = load(chosen.instance, ENGINES)
-        return _once(engine) if chosen.once else _wait(engine)
+        engine = load(instance, ENGINES)
+        return _once(engine) if once else _wait(engine)
     except (OSError, ValueError, KeyError, subprocess.TimeoutExpired) as error:
-        _complain(f"{chosen.instance}: not ready: starting: {type(error).__name__}: {error}; deploy the engine again")
+        _complain(f"{instance}: not ready: starting: {type(error).__name__}: {error}; deploy the engine again")
         return 1
 
 
@@ -229,6 +245,7 @@ def _wait(engine: Engine) -> int:
     problem = wait(engine, _say)
     if problem is None:
         point(engine.directory / "good", f"releases/{engine.release}")
+        prune(engine)
         _say(f"{engine.instance}: answers (release {engine.release}, {time.monotonic() - begin:.0f} s)")
         return 0
     _complain(f"{engine.instance}: not ready: {problem.phase}: {problem.what}; {problem.mend}")

@@ -1,0 +1,1 @@
+"""Measurements of the bundle against others; see README.md."""
