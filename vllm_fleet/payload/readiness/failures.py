@@ -17,7 +17,7 @@ PHASES: tuple[tuple[str, str], ...] = (
     ("pulling image", r"Unable to find image '.*' locally|: Pulling from |: (Pulling fs layer|Pull complete)$"),
     ("starting", r"^Status: (Downloaded newer image|Image is up to date)|non-default args|Resolved architecture"),
     ("starting", r"Initializing a V1 LLM engine"),
-    ("loading weights", r"Starting to load model|Loading \w+ checkpoint shards"),
+    ("loading weights", r"Starting to load model|Loading model from scratch|Loading \w+ checkpoint shards"),
     ("compiling and profiling memory", r"Loading weights took|Model loading took|Dynamo bytecode transform time"),
     ("compiling and profiling memory", r"Compiling a graph|KV cache size: "),
     ("capturing graphs", r"Capturing CUDA graphs"),
