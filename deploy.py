@@ -30,7 +30,7 @@ if GATEWAY in here.groups:
 
 monitoring.apply(fleet, placements)
 
-all_hosts_here(name="Everything is in place")
-
+if placements:
+    all_hosts_here(name="Everything is in place")
 if engines:
     engine.ready(engines)

@@ -11,12 +11,13 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cache, partial
 from typing import Any
 from weakref import WeakKeyDictionary
 
 from pyinfra import host, state
 from pyinfra.api import FileUploadCommand, FunctionCommand, Host, StringCommand, operation
+from pyinfra.api import arguments as pyinfra_arguments
 from pyinfra.api import util as pyinfra_util
 from pyinfra.api.exceptions import OperationError
 from pyinfra.api.operation import OperationMeta
@@ -25,9 +26,10 @@ from vllm_fleet.facts import Answers, Question
 
 # pyinfra (3.10, get_operation_order_from_stack) orders operations by their callers' line numbers, and lets `inspect`
 # look up the source around each: 5 ms an operation and host, half the time of a deploy with nothing to do on 24 hosts.
-# The numbers do without.
+# The numbers do without; and the types of its global arguments, read anew for each operation, never change.
 pyinfra_util.stack = partial(inspect.stack, 0)
 pyinfra_util.getframeinfo = partial(inspect.getframeinfo, context=0)
+pyinfra_arguments.all_global_arguments = cache(pyinfra_arguments.all_global_arguments)
 
 Commands = Iterator[str | StringCommand | FileUploadCommand | FunctionCommand]
 

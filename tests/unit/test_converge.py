@@ -222,3 +222,10 @@ def test_a_command_that_fails_fails_the_host(tmp_path: Path) -> None:
     with pytest.raises(Exception, match="No hosts remaining"):
         deploy.run()
     assert not (tmp_path / "b").exists()
+
+
+def test_pyinfra_still_uses_what_we_replace_in_it() -> None:
+    from pyinfra.api import arguments, util
+
+    assert {"stack", "getframeinfo"} <= {*util.get_operation_order_from_stack.__code__.co_names}
+    assert "all_global_arguments" in arguments.pop_global_arguments.__code__.co_names

@@ -24,6 +24,7 @@ USER = File(
     f'u {paths.SERVICE_USER} {paths.SERVICE_UID}:{paths.SERVICE_UID} "vLLM engines" {paths.STATE} /usr/sbin/nologin\n',
 )
 
+SOMAXCONN = "/proc/sys/net/core/somaxconn"
 SYSCTL = File(
     "/etc/sysctl.d/60-vllm-fleet.conf",
     "# vLLM's listen backlog is 2048 (uvicorn); the kernel cuts it to this.\nnet.core.somaxconn = 4096\n",

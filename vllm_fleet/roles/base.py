@@ -23,12 +23,7 @@ def apply() -> None:
         units=[Unit("systemd-journald.service", restart_on=(base.JOURNAL,)), Unit("chrony.service")],
     )
     run_unless(
-        name=f"User {paths.SERVICE_USER}",
-        command=f"systemd-sysusers {base.USER.path}",
-        test=f'[ "$(id -u {paths.SERVICE_USER})" = {paths.SERVICE_UID} ]',
-    )
-    run_unless(
-        name="Apply kernel settings",
-        command=f"sysctl --quiet --load {base.SYSCTL.path}",
-        test='[ "$(cat /proc/sys/net/core/somaxconn)" = 4096 ]',
+        name="User and kernel settings",
+        command=f"systemd-sysusers {base.USER.path} && sysctl --quiet --load {base.SYSCTL.path}",
+        test=f'[ "$(id -u {paths.SERVICE_USER})" = {paths.SERVICE_UID} ] && [ "$(cat {base.SOMAXCONN})" = 4096 ]',
     )
