@@ -218,8 +218,12 @@ def place(tree: Tree, changes: Changes) -> str:
 
 
 def act(tree: Tree, changes: Changes) -> str:
-    """The shell script with which units take up the changes."""
-    steps = [f"systemctl {action}" for action in changes.actions]
+    """The shell script with which units take up the changes, all at once: each engine drains for a while."""
+    of_verb: dict[str, list[str]] = {verb: [] for verb in ("daemon-reload", "enable", "restart", "reload-or-restart")}
+    for action in changes.actions:
+        verb, _, unit = action.partition(" ")
+        of_verb[verb].append(unit)
+    steps = [f"systemctl {verb} {' '.join(units)}".rstrip() for verb, units in of_verb.items() if units]
     return "; ".join(["set -e", *steps, f"rm -f {tree.unfinished}"])
 
 

@@ -116,11 +116,16 @@ if [ "$1" = show ]; then
   exit
 fi
 echo "$*" >> commands
-if grep -qxF -- "$*" fails; then exit 1; fi
-case "$1" in
-  enable) touch "enabled/$2" ;;
-  restart|reload-or-restart) touch "active/$2" ;;
-esac
+verb=$1; shift; code=0
+if grep -qxF -- "$verb $*" fails; then exit 1; fi
+for unit; do
+  if grep -qxF -- "$verb $unit" fails; then code=1; continue; fi
+  case "$verb" in
+    enable) touch "enabled/$unit" ;;
+    restart|reload-or-restart) touch "active/$unit" ;;
+  esac
+done
+exit $code
 """
 
 
