@@ -35,18 +35,7 @@ class Lab:
         """What a command prints on a host, as root."""
         ran = subprocess.run(
             # starting engines take both cores for seconds, and sshd's greeting then comes late
-            [
-                "ssh",
-                "-F",
-                str(ROOT / ".lab/ssh/config"),
-                "-o",
-                "ConnectTimeout=30",
-                host,
-                "sudo",
-                "sh",
-                "-c",
-                f"'{command}'",
-            ],
+            ["ssh", "-F", str(ROOT / ".lab/ssh/config"), "-o", "ConnectTimeout=30", host, f"sudo sh -c '{command}'"],
             capture_output=True,
             text=True,
             timeout=60,
