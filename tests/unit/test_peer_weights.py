@@ -32,7 +32,7 @@ def model(tmp_path: Path) -> Path:
 @pytest.fixture
 def peer(model: Path) -> Iterator[str]:
     with Sharer(model.parents[1], "127.0.0.1", 0) as sharer:
-        threading.Thread(target=sharer.serve_forever, daemon=True).start()
+        threading.Thread(target=sharer.serve_forever, args=(0.02,), daemon=True).start()
         yield f"http://127.0.0.1:{sharer.server_port}/maker--model/abc"
         sharer.shutdown()
 
