@@ -32,5 +32,5 @@ monitoring.apply(fleet, placements)
 
 if placements:
     all_hosts_here(name="Everything is in place")
-if engines:
+if GPU in here.groups:
     engine.ready(engines)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
@@ -106,10 +104,3 @@ class Archive(Weights):
 
 
 Source = Annotated[Hub | Directory | Archive, Field(discriminator="kind")]
-
-
-def shape_from_config(path: Path) -> Shape:
-    """The shape in a model's config.json, for models that are not in KNOWN_SHAPES."""
-    config = json.loads(path.read_text(encoding="utf-8"))
-    text = config.get("text_config", config)
-    return Shape(attention_heads=text["num_attention_heads"], layers=text["num_hidden_layers"])
