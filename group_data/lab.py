@@ -54,7 +54,7 @@ if _lab:
                     shape=_shape,
                 ),
                 served_name="tiny-llama",
-                runtime=Container(image=_lab["engine_image"]),
+                runtime=Container(image=_lab["engine_image"], vllm="0.32"),
                 hosts=["gpu-1", "gpu-2"],
                 replicas=2,
                 **_on_cpu,

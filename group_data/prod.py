@@ -11,7 +11,8 @@ from vllm_fleet.schema import Container, Fleet, Gateway, Hub, Monitoring, Secret
 # One image for all engines, by digest. Print yours with:
 #   skopeo inspect --format '{{.Digest}}' docker://docker.io/vllm/vllm-openai:v0.33.0
 _vllm = Container(
-    image="docker.io/vllm/vllm-openai@sha256:0000000000000000000000000000000000000000000000000000000000000000"
+    image="docker.io/vllm/vllm-openai@sha256:0000000000000000000000000000000000000000000000000000000000000000",
+    vllm="0.33",
 )
 
 ssh_user = "deploy"

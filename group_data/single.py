@@ -14,7 +14,8 @@ fleet = Fleet(
                 revision="a09a35458c702b33eeacc393d103063234e8bc28",
             ),
             runtime=Container(
-                image="docker.io/vllm/vllm-openai@sha256:0000000000000000000000000000000000000000000000000000000000000000"
+                image="docker.io/vllm/vllm-openai@sha256:0000000000000000000000000000000000000000000000000000000000000000",
+                vllm="0.33",
             ),
             hosts=["box-1"],
             max_model_len=16384,

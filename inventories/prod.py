@@ -5,12 +5,13 @@ watches. A host may be in several. What runs on them stands in group_data/prod.p
 
     address      private address: engines listen on it, hosts talk to each other over it
     gpus         GPUs the fleet may use
+    gpu          what they are (vllm_fleet/schema/gpu.py), so that `fleet plan` can tell what fits
     interface    interface of `address`; needed where a model spans hosts, so that NCCL never picks docker0
     infiniband   HCAs for NCCL; leave it out and NCCL uses TCP
     ssh_*        pyinfra's own connection settings (ssh_hostname, ssh_user, ssh_key, ssh_port)
 """
 
-_H100_NODE = {"gpus": 8, "gpu_memory_gib": 80, "interface": "bond0", "infiniband": "mlx5_0,mlx5_1,mlx5_2,mlx5_3"}
+_H100_NODE = {"gpus": 8, "gpu": "h100-sxm", "interface": "bond0", "infiniband": "mlx5_0,mlx5_1,mlx5_2,mlx5_3"}
 
 gpu = [
     ("gpu-1", {"address": "10.20.0.11", "ssh_hostname": "gpu-1.example.net", **_H100_NODE}),

@@ -15,7 +15,7 @@ def service(name: str, model: str, **values: Any) -> Service:
     return Service(
         name=name,
         model=Hub(name=model, revision=REVISION),
-        runtime=Container(image=IMAGE),
+        runtime=Container(image=IMAGE, vllm="0.33"),
         api_key=Secret(env=f"{name.upper()}_KEY"),
         **values,
     )
@@ -28,8 +28,8 @@ def example_fleet(**changes: Any) -> Fleet:
     """
     values: dict[str, Any] = {
         "hosts": [
-            Host(name="gpu1", address="10.0.0.11", groups=("gpu",), gpus=8, gpu_memory_gib=80, interface="eth0"),
-            Host(name="gpu2", address="10.0.0.12", groups=("gpu",), gpus=8, gpu_memory_gib=80, interface="eth0"),
+            Host(name="gpu1", address="10.0.0.11", groups=("gpu",), gpus=8, gpu="h100-sxm", interface="eth0"),
+            Host(name="gpu2", address="10.0.0.12", groups=("gpu",), gpus=8, gpu="h100-sxm", interface="eth0"),
             Host(name="edge1", address="10.0.0.10", groups=("gateway", "monitoring")),
         ],
         "services": [

@@ -18,7 +18,7 @@ def fleet(count: int, model: Hub | Archive = MODEL) -> Fleet:
     service = Service(
         name="chat",
         model=model,
-        runtime=Container(image=f"registry.example/vllm@sha256:{'1' * 64}"),
+        runtime=Container(image=f"registry.example/vllm@sha256:{'1' * 64}", vllm="0.33"),
         hosts=[host.name for host in hosts],
         replicas=count,
         api_key=Secret(env="KEY"),

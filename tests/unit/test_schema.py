@@ -21,7 +21,7 @@ from vllm_fleet.schema import (
 )
 
 LLAMA = Hub(name="meta-llama/Llama-3.1-8B-Instruct", revision="a" * 40)
-IMAGE = Container(image=f"registry.example/vllm@sha256:{'0' * 64}")
+IMAGE = Container(image=f"registry.example/vllm@sha256:{'0' * 64}", vllm="0.33")
 GPU_1 = Host(name="gpu-1", address="10.0.0.1", groups=("gpu",), gpus=8)
 OPS_1 = Host(name="ops-1", address="10.0.0.2", groups=("gateway", "monitoring"))
 
@@ -91,7 +91,7 @@ def error_of(build):
             "the port; remove it",
         ),
         (
-            lambda: Container(image="vllm/vllm-openai:latest"),
+            lambda: Container(image="vllm/vllm-openai:latest", vllm="0.33"),
             r"container.image: string should match pattern '^[^\s@]+@sha256:[0-9a-f]{64}$', got "
             "'vllm/vllm-openai:latest'; give an image by digest: name@sha256:<64 hex digits>",
         ),

@@ -1,6 +1,6 @@
 """Typed configuration: every default and every validation error of the bundle."""
 
-from .errors import ConfigError
+from .errors import ConfigError, Problem
 from .fleet import Fleet
 from .gateway import Gateway
 from .host import Host, hosts_of
@@ -12,5 +12,5 @@ from .weights import Archive, Directory, Hub, Shape
 
 __all__ = [
     "AptRepository", "Archive", "ConfigError", "Container", "Directory", "Fleet", "Gateway", "Host", "Hub",
-    "Monitoring", "Secret", "Service", "Shape", "Venv", "Versions", "hosts_of",
+    "Monitoring", "Problem", "Secret", "Service", "Shape", "Venv", "Versions", "hosts_of",
 ]  # fmt: skip

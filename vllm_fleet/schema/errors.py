@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+from dataclasses import dataclass
 from typing import Any
 
 from pydantic import ValidationError
@@ -34,6 +35,18 @@ class FieldError(ValueError):
     def __init__(self, field: str, message: str) -> None:
         self.field = field
         super().__init__(message)
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Something that a fleet would run into: where, what is wrong, and how to mend it."""
+
+    path: str
+    problem: str
+    fix: str
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.problem}; {self.fix}"
 
 
 def findings(error: ValidationError, path: str, wanted: dict[str, str | None]) -> list[str]:

@@ -22,7 +22,8 @@ class Host(Model):
     address: str
     groups: tuple[str, ...] = ()
     gpus: Annotated[int, Field(ge=0, le=16)] = 0
-    gpu_memory_gib: Annotated[float, Field(gt=0)] | None = None
+    gpu: str | None = None
+    """What the GPUs are, by a name of the catalogue (schema/gpu.py): `h100-sxm`."""
     interface: str | None = None
     """The network interface of `address`, for NCCL and Gloo; needed on hosts of models that span hosts."""
     infiniband: str | None = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -54,6 +55,15 @@ class Container(Model):
         str,
         Field(pattern=r"^[^\s@]+@sha256:[0-9a-f]{64}$", description="an image by digest: name@sha256:<64 hex digits>"),
     ]
+    vllm: Annotated[
+        str,
+        Field(
+            pattern=r"^\d+\.\d+(\.\d+)?$",
+            description="the vLLM version inside, e.g. 0.33: options are checked against it",
+        ),
+    ]
+    cuda: Literal["13.0", "12.9"] = "13.0"
+    """The CUDA build of the image: vLLM's tags end in -cu129 for 12.9, which older drivers need."""
 
 
 class Venv(Model):
@@ -80,6 +90,17 @@ class Venv(Model):
     def lock(self) -> str:
         """The lock file's text."""
         return Path(self.requirements).read_text(encoding="utf-8")
+
+    @property
+    def vllm(self) -> str:
+        """The vLLM version that the lock file pins; empty where it names none (a wheel by its address, say)."""
+        pinned = re.search(r"^vllm(?:-cpu)?==([0-9.]+)", self.lock(), re.MULTILINE)
+        return pinned[1].rstrip(".") if pinned else ""
+
+    @property
+    def cuda(self) -> str:
+        """vLLM's wheels on the package index are built for this CUDA (vLLM 0.32 and 0.33)."""
+        return "13.0"
 
     @property
     def digest(self) -> str:

@@ -34,6 +34,8 @@ class AptRepository(Model):
 class Versions(Model):
     """Floors and extra sources; CDI needs Docker 25 (Docker's release notes), Debian 12 ships 20.10."""
 
+    nvidia_driver: Annotated[int, Field(ge=470)] = 580
+    """The driver branch of the GPU hosts."""
     docker_minimum: Annotated[int, Field(ge=25)] = 25
     docker_repository: AptRepository | None = None
     """Docker's own repository or a mirror, for hosts whose distribution's Docker is too old."""

@@ -1,0 +1,16 @@
+"""What the commands share."""
+
+from __future__ import annotations
+
+import click
+from rich.console import Console
+
+INVENTORY = click.argument("inventory", type=click.Path())
+
+
+def console() -> Console:
+    """A console for tables: as wide as the terminal, without an edge in a pipe, where programs and greps read."""
+    made = Console()
+    if not made.is_terminal:
+        made.width = 1000
+    return made
