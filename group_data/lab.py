@@ -21,7 +21,6 @@ if _lab:
         Monitoring,
         Secret,
         Service,
-        Shape,
         Venv,
         Versions,
         hosts_of,
@@ -40,7 +39,6 @@ if _lab:
         "drain_seconds": 20,
         "start_seconds": 600,
     }
-    _shape = Shape(attention_heads=8, layers=4)
 
     fleet = Fleet(
         hosts=hosts_of(_inventory),
@@ -51,7 +49,7 @@ if _lab:
                     name=_lab["model"]["repo"],
                     revision=_lab["model"]["revision"],
                     endpoint=_lab["hub_endpoint"],
-                    shape=_shape,
+                    config=_lab["model"]["directory"],
                 ),
                 served_name="tiny-llama",
                 runtime=Container(image=_lab["engine_image"], vllm="0.32"),
@@ -65,7 +63,7 @@ if _lab:
                     name="tiny-llama",
                     path=_lab["model"]["archive"],
                     sha256=_lab["model"]["archive_sha256"],
-                    shape=_shape,
+                    config=_lab["model"]["directory"],
                 ),
                 served_name="tiny-llama-batch",
                 runtime=Venv(

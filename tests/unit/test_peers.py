@@ -6,10 +6,10 @@ import pytest
 
 from vllm_fleet.planner import place
 from vllm_fleet.planner.peers import holders, rounds, sharers, source_of
-from vllm_fleet.schema import Archive, Container, Fleet, Gateway, Host, Hub, Monitoring, Secret, Service, Shape
+from vllm_fleet.schema import Archive, Container, Fleet, Gateway, Host, Hub, Monitoring, Secret, Service
 
 MODEL = Hub(name="meta-llama/Llama-3.1-8B-Instruct", revision="a" * 40)
-SENT = Archive(name="own", path="own.tar", sha256="b" * 64, shape=Shape(attention_heads=8, layers=4))
+SENT = Archive(name="own", path="own.tar", sha256="b" * 64)
 
 
 def fleet(count: int, model: Hub | Archive = MODEL) -> Fleet:

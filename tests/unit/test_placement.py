@@ -1,10 +1,12 @@
 """Placements: who runs where, from declared data alone."""
 
+import json
+
 import pytest
 
 from tests.unit.test_schema import OPS_1, fleet, service
 from vllm_fleet.planner import heads, on_host, place
-from vllm_fleet.schema import ConfigError, Host
+from vllm_fleet.schema import Archive, ConfigError, Host
 
 NODES = [
     Host(name=f"gpu-{number}", address=f"10.0.1.{number}", groups=("gpu",), gpus=8, interface="eth1")
@@ -75,3 +77,38 @@ def test_a_second_replica_may_not_take_another_services_port():
 def test_an_ipv6_endpoint_has_brackets():
     node = Host(name="gpu-1", address="fd00::1", groups=("gpu",), gpus=1)
     assert place(fleet(service(), hosts=[node, OPS_1]))[0].endpoint == "[fd00::1]:8000"
+
+
+@pytest.mark.parametrize(
+    "changes, message",
+    [
+        (
+            {"tensor_parallel_size": 3},
+            "services.chat.tensor_parallel_size: 3 does not divide 32 attention heads "
+            "(meta-llama/Llama-3.1-8B-Instruct); use 1, 2, 4, 8 or 16",
+        ),
+        (
+            {"pipeline_parallel_size": 64, "nodes": 3, "tensor_parallel_size": 3},
+            "services.chat.tensor_parallel_size: 3 does not divide 32 attention heads "
+            "(meta-llama/Llama-3.1-8B-Instruct); use 1, 2, 4, 8 or 16\n"
+            "services.chat.pipeline_parallel_size: 64 is more than the 32 layers of "
+            "meta-llama/Llama-3.1-8B-Instruct; lower it",
+        ),
+    ],
+)
+def test_a_model_that_cannot_be_split_so_is_refused(changes, message):
+    with pytest.raises(ConfigError) as caught:
+        placed(service(hosts=["gpu-1", "gpu-2", "gpu-3"], **changes))
+    assert caught.value.message == message
+
+
+def test_a_model_with_a_declared_config_is_checked_by_it_and_an_unknown_one_is_left_to_vllm(tmp_path):
+    own = {
+        "architectures": ["LlamaForCausalLM"], "model_type": "llama", "hidden_size": 64, "num_hidden_layers": 4,
+        "num_attention_heads": 8, "intermediate_size": 128, "vocab_size": 100,
+    }  # fmt: skip
+    (tmp_path / "config.json").write_text(json.dumps(own))
+    model = Archive(name="own-model", path="m.tar", sha256="0" * 64)
+    assert len(placed(service(model=model, tensor_parallel_size=3))) == 1
+    with pytest.raises(ConfigError, match=r"3 does not divide 8 attention heads \(own-model\); use 1, 2, 4 or 8"):
+        placed(service(model=model.model_copy(update={"config": str(tmp_path)}), tensor_parallel_size=3))

@@ -8,6 +8,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from vllm_fleet.planner.catalogue import config_of, subject_of
+from vllm_fleet.planner.settings import settings_of
+from vllm_fleet.planner.split import split_problems
 from vllm_fleet.schema import ConfigError, Fleet, Host, Service
 
 
@@ -63,14 +66,24 @@ def place(fleet: Fleet) -> list[Placement]:
 
     Each replica goes to the allowed hosts that run fewest engines of its service (ties: the order in which the
     service names them) and have its GPUs free, so replicas spread before they share a host.
-    Raises ConfigError when GPUs run out or two engines' ports meet.
+    Raises ConfigError when GPUs run out, two engines' ports meet, or a model cannot be split so.
     """
     free = {host.name: list(range(host.gpus)) for host in fleet.hosts}
     placed: list[Placement] = []
     for service in fleet.services:
+        _check_split(service)
         placed += _place_service(fleet, service, free)
     _check_ports(placed)
     return placed
+
+
+def _check_split(service: Service) -> None:
+    """What the model's own numbers forbid, for models whose numbers are known; vLLM checks the others."""
+    config = config_of(service.model)
+    if config:
+        problems = split_problems(subject_of(config), settings_of(service))
+        if problems:
+            raise ConfigError(*(f"services.{service.name}.{problem}" for problem in problems))
 
 
 def on_host(placements: list[Placement], host_name: str) -> list[Placement]:

@@ -8,9 +8,9 @@ from .monitoring import Monitoring
 from .secret import Secret
 from .service import Container, Service, Venv
 from .versions import AptRepository, Versions
-from .weights import Archive, Directory, Hub, Shape
+from .weights import Archive, Directory, Hub
 
 __all__ = [
     "AptRepository", "Archive", "ConfigError", "Container", "Directory", "Fleet", "Gateway", "Host", "Hub",
-    "Monitoring", "Problem", "Secret", "Service", "Shape", "Venv", "Versions", "hosts_of",
+    "Monitoring", "Problem", "Secret", "Service", "Venv", "Versions", "hosts_of",
 ]  # fmt: skip

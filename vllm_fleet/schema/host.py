@@ -6,10 +6,11 @@ import ipaddress
 from types import ModuleType
 from typing import Annotated, Any
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from .base import Model, Name, Port
-from .errors import ConfigError
+from .errors import ConfigError, FieldError
+from .gpu import Gpu, gpu
 
 GPU, GATEWAY, MONITORING = "gpu", "gateway", "monitoring"
 """The inventory groups that give a host its roles."""
@@ -24,6 +25,10 @@ class Host(Model):
     gpus: Annotated[int, Field(ge=0, le=16)] = 0
     gpu: str | None = None
     """What the GPUs are, by a name of the catalogue (schema/gpu.py): `h100-sxm`."""
+    nvlink_groups: list[list[int]] = []
+    """Which GPUs NVLink joins, where it does not join all: `[[0, 1], [2, 3]]` for bridged pairs."""
+    numa_nodes: list[list[int]] = []
+    """Which GPUs hang on the same processor: `[[0, 1, 2, 3], [4, 5, 6, 7]]`; `nvidia-smi topo -m` shows it."""
     interface: str | None = None
     """The network interface of `address`, for NCCL and Gloo; needed on hosts of models that span hosts."""
     infiniband: str | None = None
@@ -37,6 +42,29 @@ class Host(Model):
             return str(ipaddress.ip_address(value))
         except ValueError:
             raise ValueError(f"{value!r} is not an IP address; give the host's private address") from None
+
+    @field_validator("gpu")
+    @classmethod
+    def _known_gpu(cls, value: str | None) -> str | None:
+        try:
+            return value and gpu(value).name and value
+        except ConfigError as error:
+            raise ValueError(error.message.removeprefix("gpu: ")) from None
+
+    @model_validator(mode="after")
+    def _islands(self) -> Host:
+        for field in ("nvlink_groups", "numa_nodes"):
+            named = [index for group in getattr(self, field) for index in group]
+            if len(set(named)) != len(named) or not set(named) <= set(range(self.gpus)):
+                raise FieldError(
+                    field, f"names a GPU twice, or one that is not there; use each of 0 to {self.gpus - 1} once"
+                )
+        return self
+
+    @property
+    def card(self) -> Gpu | None:
+        """What its GPUs are, None where the inventory does not say."""
+        return gpu(self.gpu) if self.gpu else None
 
     @classmethod
     def path_of(cls, data: dict[str, Any]) -> str:

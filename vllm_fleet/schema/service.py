@@ -191,19 +191,6 @@ class Service(Model):
 
     @model_validator(mode="after")
     def _parallel(self) -> Service:
-        shape = self.model.known_shape()
-        if shape and shape.attention_heads % self.tensor_parallel_size:
-            sizes = [str(size) for size in shape.tensor_parallel_sizes()]
-            raise FieldError(
-                "tensor_parallel_size",
-                f"{self.tensor_parallel_size} does not divide {shape.attention_heads} attention heads "
-                f"({self.model.name}); use {', '.join(sizes[:-1])} or {sizes[-1]}",
-            )
-        if shape and self.pipeline_parallel_size > shape.layers:
-            raise FieldError(
-                "pipeline_parallel_size",
-                f"{self.pipeline_parallel_size} is more than the {shape.layers} layers of {self.model.name}; lower it",
-            )
         if self.gpus_per_replica % self.nodes:
             raise FieldError(
                 "nodes",

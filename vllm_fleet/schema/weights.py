@@ -1,4 +1,4 @@
-"""Where a model's weights come from, and the shape that decides how they may be split."""
+"""Where a model's weights come from."""
 
 from __future__ import annotations
 
@@ -11,36 +11,13 @@ from .errors import FieldError
 from .secret import Secret
 
 
-class Shape(Model):
-    """What the planner must know of a model; the numbers are its config.json's."""
-
-    attention_heads: Annotated[int, Field(ge=1)]
-    layers: Annotated[int, Field(ge=1)]
-
-    def tensor_parallel_sizes(self) -> list[int]:
-        """The sizes up to 16 that divide the attention heads, as vLLM demands (ModelConfig, 0.32)."""
-        return [size for size in range(1, 17) if self.attention_heads % size == 0]
-
-
-# Read from each model's public config.json (num_attention_heads, num_hidden_layers), 2026-11.
-KNOWN_SHAPES: dict[str, Shape] = {
-    "meta-llama/Llama-3.1-8B-Instruct": Shape(attention_heads=32, layers=32),
-    "meta-llama/Meta-Llama-3-8B-Instruct": Shape(attention_heads=32, layers=32),
-    "meta-llama/Llama-3.1-70B-Instruct": Shape(attention_heads=64, layers=80),
-    "meta-llama/Llama-3.3-70B-Instruct": Shape(attention_heads=64, layers=80),
-    "meta-llama/Llama-3.1-405B-Instruct": Shape(attention_heads=128, layers=126),
-    "meta-llama/Llama-3.1-405B-Instruct-FP8": Shape(attention_heads=128, layers=126),
-    "Qwen/Qwen2.5-7B-Instruct": Shape(attention_heads=28, layers=28),
-    "Qwen/Qwen2.5-72B-Instruct": Shape(attention_heads=64, layers=80),
-    "Qwen/Qwen2.5-72B-Instruct-AWQ": Shape(attention_heads=64, layers=80),
-}
-
-
 class Weights(Model):
     """A model by name, and one pinned state of its files. Use Hub, Directory or Archive."""
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)?$")]
-    shape: Shape | None = None
+    config: str | None = None
+    """The model's config.json on the machine that deploys (or its directory), for models that the bundle's catalogue
+    does not have: sizes are planned and split sizes checked from it."""
 
     @property
     def revision_id(self) -> str:
@@ -51,10 +28,6 @@ class Weights(Model):
     def directory_name(self) -> str:
         """The directory below the model store: one a model and revision, so two releases can stand side by side."""
         return f"{self.name.replace('/', '--')}/{self.revision_id}"
-
-    def known_shape(self) -> Shape | None:
-        """The declared shape, else the one shipped here for well-known models, else None (vLLM then checks)."""
-        return self.shape or KNOWN_SHAPES.get(self.name)
 
 
 class Hub(Weights):

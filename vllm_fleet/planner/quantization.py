@@ -1,0 +1,219 @@
+"""How many bytes a matrix takes in each format, and which matrices a checkpoint quantizes.
+
+Layouts are those that vLLM 0.33 holds after loading (`model_executor/layers/quantization/*`), scales and zero points
+included.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase as fnmatch
+from functools import cached_property
+from typing import Any, Literal
+
+from vllm_fleet.schema import ConfigError
+
+DTYPE_BYTES = {"bfloat16": 2, "float16": 2, "half": 2, "float32": 4, "float": 4, "auto": 2}
+
+Compute = Literal["fp16", "fp8", "int8", "fp4"]
+
+
+@dataclass(frozen=True)
+class Format:
+    """How the weights of one kind of matrix are stored."""
+
+    bits: int
+    group: int = 0
+    """Inputs that share a scale; 0: one scale an output (or less)."""
+    block: int = 0
+    """Side of the square that shares a scale (DeepSeek's FP8)."""
+    scale_bytes: int = 4
+    zero_points: bool = False
+    compute: Compute = "fp16"
+    """What the tensor cores multiply in: fp16 where weights are expanded first (weight-only formats)."""
+
+    def weight_bytes(self, inputs: int, outputs: int) -> int:
+        """One matrix of `outputs` x `inputs`."""
+        if self.block:
+            scales = -(-inputs // self.block) * -(-outputs // self.block)
+        elif self.group:
+            scales = -(-inputs // self.group) * outputs
+        else:
+            scales = outputs
+        zeros = scales * self.bits // 8 if self.zero_points else 0
+        return inputs * outputs * self.bits // 8 + scales * self.scale_bytes + zeros
+
+
+@dataclass(frozen=True)
+class Quantization:
+    """A checkpoint's quantization: a format for some matrices, and names of those that stay as they are."""
+
+    method: str
+    formats: tuple[tuple[tuple[str, ...], Format], ...]
+    """(targets, format); the first whose target fits a matrix counts. No targets: all."""
+    ignored: tuple[str, ...] = ()
+    experts_only: bool = False
+    head: bool = False
+    """Whether the output head is quantized too."""
+
+    def format_of(self, name: str, expert: bool = False) -> Format | None:
+        """The format of the matrix with this name in the checkpoint, None where it is not quantized."""
+        if (self.experts_only and not expert) or self._exceptions.mean(name):
+            return None
+        return next((form for targets, form in self._targets if targets is None or targets.mean(name)), None)
+
+    @cached_property
+    def _exceptions(self) -> _Names:
+        return _Names(self.ignored)
+
+    @cached_property
+    def _targets(self) -> tuple[tuple[_Names | None, Format], ...]:
+        return tuple(
+            (None if not targets or "Linear" in targets else _Names(targets), form) for targets, form in self.formats
+        )
+
+    @property
+    def format(self) -> Format:
+        return self.formats[0][1]
+
+
+ON_LOAD: dict[str, Quantization] = {
+    "fp8": Quantization("fp8", (((), Format(8, compute="fp8")),)),
+    "bitsandbytes": Quantization("bitsandbytes", (((), Format(4, group=64)),)),
+}
+"""What `--quantization` makes of an unquantized checkpoint while it loads."""
+
+
+def parse_quantization(values: dict[str, Any], name: str) -> Quantization:
+    """The quantization of a config.json's `quantization_config`.
+
+    Raises ConfigError, one line, for a method the planner has no sizes for, or one whose numbers make no sense.
+    """
+    method = str(values.get("quant_method") or values.get("quant_algo") or "").lower()
+    path = f"{name}.quantization_config"
+    ignored = _names(values, "modules_to_not_convert", "ignored_layers", "ignore", "exclude_modules")
+    match method:
+        case "awq" | "awq_marlin":
+            bits, group = (
+                _bits(values, path, ("bits", "w_bit"), 4),
+                _group(values, path, ("group_size", "q_group_size")),
+            )
+            return _all(method, Format(bits, group, scale_bytes=2, zero_points=True), ignored)
+        case "gptq" | "gptq_marlin" | "auto-round" | "auto_round" | "intel/auto-round":
+            bits, group = _bits(values, path, ("bits",), 4), _group(values, path, ("group_size",))
+            symmetric = values.get("sym", True) is not False
+            made = _all(method, Format(bits, group, scale_bytes=2, zero_points=not symmetric), ignored)
+            return replace(made, head=values.get("lm_head") is True)
+        case "fp8" | "fbgemm_fp8":
+            block = values.get("weight_block_size")
+            side = block[0] if isinstance(block, list) and block and isinstance(block[0], int) else 0
+            return _all(method, Format(8, block=side, compute="fp8"), ignored)
+        case "mxfp4" | "gpt_oss_mxfp4":
+            form = Format(4, group=32, scale_bytes=1)
+            return Quantization("mxfp4", (((), form),), ignored, experts_only=True)
+        case "compressed-tensors":
+            return _compressed_tensors(values, path, ignored)
+        case "bitsandbytes":
+            eight = values.get("load_in_8bit") is True or values.get("_load_in_8bit") is True
+            skipped = _names(values, "llm_int8_skip_modules")
+            return _all(method, Format(8, compute="int8") if eight else Format(4, group=64), ignored + skipped)
+        case "modelopt" | "modelopt_fp4" | "nvfp4" | "fp4":
+            four = "4" in str(values.get("quant_algo", "")) + method
+            form = Format(4, group=16, scale_bytes=1, compute="fp4") if four else Format(8, compute="fp8")
+            return _all(method, form, ignored)
+        case _:
+            raise ConfigError(
+                f"{path}.quant_method: {method or 'nothing'!r} has no sizes in the planner; give the directory "
+                "with the weights (awq, gptq, fp8, compressed-tensors, bitsandbytes, mxfp4 and modelopt are known)"
+            )
+
+
+def _compressed_tensors(values: dict[str, Any], path: str, ignored: tuple[str, ...]) -> Quantization:
+    groups = values.get("config_groups")
+    if not isinstance(groups, dict) or not groups:
+        raise ConfigError(f"{path}.config_groups: is missing; take the config.json that the checkpoint came with")
+    formats = []
+    for key, group in groups.items():
+        weights = group.get("weights") if isinstance(group, dict) else None
+        if not isinstance(weights, dict):
+            raise ConfigError(f"{path}.config_groups.{key}.weights: is missing; take the checkpoint's own config.json")
+        where = f"{path}.config_groups.{key}.weights"
+        targets = tuple(str(target) for target in group.get("targets") or ())
+        formats.append((targets, _weights_format(weights, bool(group.get("input_activations")), where)))
+    return Quantization("compressed-tensors", tuple(formats), ignored)
+
+
+def _weights_format(weights: dict[str, Any], activations: bool, path: str) -> Format:
+    bits = _bits(weights, path, ("num_bits",), 8)
+    kind = "float" if weights.get("type") == "float" else "int"
+    group = _group(weights, path, ("group_size",)) if weights.get("strategy") in ("group", "tensor_group") else 0
+    block = weights.get("block_structure")
+    side = block[0] if weights.get("strategy") == "block" and isinstance(block, list) and block else 0
+    if kind == "float" and bits == 4:
+        return Format(4, group or 16, scale_bytes=1, compute="fp4" if activations else "fp16")
+    if bits == 8 and activations:
+        return Format(8, group, side, compute="fp8" if kind == "float" else "int8")
+    return Format(bits, group, side, scale_bytes=2, zero_points=weights.get("symmetric") is False)
+
+
+def _all(method: str, form: Format, ignored: tuple[str, ...]) -> Quantization:
+    return Quantization(method, (((), form),), ignored)
+
+
+def _bits(values: dict[str, Any], path: str, keys: tuple[str, ...], default: int) -> int:
+    bits = next((values[key] for key in keys if key in values), default)
+    if bits not in (2, 3, 4, 8):
+        raise ConfigError(f"{path}.{keys[0]}: {bits!r} is no width of weights; it is 2, 3, 4 or 8")
+    return int(bits)
+
+
+def _group(values: dict[str, Any], path: str, keys: tuple[str, ...]) -> int:
+    """The group size; -1 says one scale an output, which is 0 here."""
+    size = next((values[key] for key in keys if values.get(key) is not None), -1)
+    if not isinstance(size, int) or isinstance(size, bool) or size < -1 or size > 2**20:
+        raise ConfigError(f"{path}.{keys[0]}: {size!r} is no group size; it is -1 or 32 to 1024")
+    return max(size, 0)
+
+
+def _names(values: dict[str, Any], *keys: str) -> tuple[str, ...]:
+    found: list[str] = []
+    for key in keys:
+        listed = values.get(key)
+        if isinstance(listed, list):
+            found += [str(entry) for entry in listed]
+    return tuple(found)
+
+
+class _Names:
+    """A list of matrices: parts of names (`mlp.gate`), with wildcards (`model.layers.*.self_attn`), or `re:...`."""
+
+    def __init__(self, entries: tuple[str, ...]) -> None:
+        self._plain = {".".join(_from_layers(entry)) for entry in entries if "*" not in entry}
+        self._wild = [_from_layers(entry) for entry in entries if "*" in entry and not entry.startswith("re:")]
+        self._patterns = [made for entry in entries if entry.startswith("re:") and (made := _compiled(entry[3:]))]
+
+    def mean(self, name: str) -> bool:
+        parts = name.split(".")
+        ends = range(len(parts) + 1)
+        runs = [parts[start:end] for end in ends for start in range(end)]
+        return (
+            any(".".join(run) in self._plain for run in runs)
+            or any(len(run) == len(wild) and all(map(fnmatch, run, wild)) for wild in self._wild for run in runs)
+            or any(pattern.match(name) for pattern in self._patterns)
+        )
+
+
+def _compiled(pattern: str) -> re.Pattern[str] | None:
+    try:
+        return re.compile(pattern)
+    except re.error:
+        return None
+
+
+def _from_layers(entry: str) -> list[str]:
+    """An entry without what stands before `layers`: multimodal checkpoints put a prefix there."""
+    parts = entry.split(".")
+    if "layers" in parts and not any("vis" in part or "audio" in part for part in parts):
+        return parts[parts.index("layers") :]
+    return parts
