@@ -50,7 +50,7 @@ def spoil(project, file, old, new):
         ('hosts=["box-1"]', 'hosts=["box-7"]', "services.chat.hosts: 'box-7' is not in the inventory's group 'gpu'"),
         ("max_model_len=16384", "tensor_parallel_size=3",
          "services.chat.tensor_parallel_size: 3 does not divide 28 attention heads (Qwen/Qwen2.5-7B-Instruct); "
-         "use 1, 2, 4, 7 or 14"),
+         "use 1, 2 or 4"),
         ("max_model_len=16384", "tensor_parallel_size=2",
          "services.chat.replicas: each needs 2 GPUs on 1 host(s), free are box-1 1"),
         ("api_keys=[Secret(env=\"CLIENT_KEY\")]", "api_keys=[]", "gateway.api_keys: "),

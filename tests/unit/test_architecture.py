@@ -24,7 +24,8 @@ MAY_IMPORT = {
     "roles": {"operations", "tree", "facts", "render", "engine", "network", "observe", "planner", "schema", "paths"},
     "payload": set(),
     "inventory": {"schema", "planner"},
-    "commands": {"inventory", "schema", "planner", "engine", "observe"},
+    "hub": {"schema", "planner"},
+    "commands": {"inventory", "hub", "schema", "planner", "engine", "observe"},
     "cli": {"commands", "schema"},
     "__init__": set(),
 }

@@ -9,7 +9,6 @@ import sys
 from pathlib import Path
 
 import click
-import httpx
 
 from vllm_fleet.commands.base import INVENTORY
 from vllm_fleet.inventory import load
@@ -23,6 +22,8 @@ from vllm_fleet.schema.host import GATEWAY, MONITORING
 @click.option("--model", help="The model to ask; the first service's by default.")
 def ask(inventory: str, question: str, model: str | None) -> None:
     """Ask a model one question through the gateway and stream its answer."""
+    import httpx  # late: the other commands start faster without it
+
     fleet, _ = load(inventory)
     url = f"http://{_address(fleet, GATEWAY)}:{fleet.gateway.port}"
     key = fleet.client_keys()[0]

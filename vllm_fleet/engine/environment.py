@@ -29,8 +29,11 @@ def environment(placement: Placement) -> dict[str, str]:
     if placement.service.device == "cpu":
         values |= {"VLLM_TARGET_DEVICE": "cpu"}
     elif isinstance(placement.service.runtime, Venv):
-        # a container gets its GPUs as CDI devices instead
         values |= {"CUDA_VISIBLE_DEVICES": ",".join(map(str, placement.gpus))}
+    elif list(placement.gpus) != sorted(placement.gpus):
+        # a container gets its GPUs as CDI devices, and CUDA numbers those by their bus: put them in rank order
+        inside = [sorted(placement.gpus).index(gpu) for gpu in placement.gpus]
+        values |= {"CUDA_VISIBLE_DEVICES": ",".join(map(str, inside))}
     if len(placement.members) > 1:
         values |= _between_hosts(placement)
     return values | placement.service.env

@@ -9,6 +9,7 @@ Source: vLLM 0.33, v1/worker/gpu_worker.py (determine_available_memory). Measure
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from vllm_fleet.planner.activations import activation_bytes, graph_bytes, non_torch_bytes
@@ -18,6 +19,7 @@ from vllm_fleet.planner.quantization import ON_LOAD, Quantization
 from vllm_fleet.planner.settings import Settings
 from vllm_fleet.planner.speed import Ceilings, ceilings
 from vllm_fleet.planner.weights import checkpoint_share, dtype_bytes, extra_bytes, stages
+from vllm_fleet.schema import Problem
 from vllm_fleet.schema.gpu import Gpu
 
 
@@ -29,6 +31,10 @@ class Subject:
     quantization: Quantization | None = None
     checkpoint_bytes: int | None = None
     """All tensors of the checkpoint, from their headers; None: derived from config.json."""
+
+    def problems(self, settings: Settings) -> list[Problem]:
+        """Settings that contradict the model; the paths are fields of Settings."""
+        return [*_length_problems(self.model, settings), *_quantization_problems(self.quantization, settings)]
 
 
 @dataclass(frozen=True)
@@ -78,7 +84,7 @@ def estimate(subject: Subject, settings: Settings, gpu: Gpu) -> Estimate:
     model = subject.model
     quantization = effective_quantization(subject, settings)
     wide = dtype_bytes(model, settings)
-    model_len = settings.max_model_len or model.config.max_position_embeddings
+    model_len = settings.max_model_len or model.longest
     in_flight = settings.batches_in_flight * settings.batched_tokens(gpu, model_len)
     requested = math.ceil(gpu.memory_bytes * settings.gpu_memory_utilization)
     memory, layouts = [], []
@@ -113,6 +119,28 @@ def estimate(subject: Subject, settings: Settings, gpu: Gpu) -> Estimate:
 def effective_quantization(subject: Subject, settings: Settings) -> Quantization | None:
     """The checkpoint's own, else what `--quantization` makes of it on load."""
     return subject.quantization or ON_LOAD.get(settings.quantization or "")
+
+
+def _length_problems(model: Model, settings: Settings) -> Iterator[Problem]:
+    longest = model.longest
+    if settings.max_model_len and settings.max_model_len > longest:
+        yield Problem(
+            "max_model_len", f"{settings.max_model_len} is more than the model's {longest}", f"use {longest} or less"
+        )
+
+
+def _quantization_problems(own: Quantization | None, settings: Settings) -> Iterator[Problem]:
+    asked = settings.quantization
+    if not asked or (own is None and asked in ON_LOAD):
+        return
+    if own is None:
+        yield Problem(
+            "quantization",
+            f"{asked!r} needs a checkpoint made that way, and this one is not quantized",
+            f"drop it, use a {asked} checkpoint, or quantize on load with fp8",
+        )
+    elif asked.split("_")[0] != own.method.split("_")[0]:
+        yield Problem("quantization", f"{asked!r} contradicts the checkpoint, which is {own.method}", "drop it")
 
 
 def longest_model_len(found: Estimate) -> int:

@@ -121,6 +121,17 @@ class Model:
         )
 
     @property
+    def longest(self) -> int:
+        """The longest context, as vLLM derives it: positions, stretched by YaRN and its like where the file says so."""
+        rope = self.config.rope
+        kind, factor = rope.get("rope_type", rope.get("type")), rope.get("factor")
+        if kind in ("yarn", "linear", "dynamic") and isinstance(factor, int | float) and factor > 0:
+            original = rope.get("original_max_position_embeddings")
+            base = original if isinstance(original, int) else self.config.max_position_embeddings
+            return max(int(base * factor), self.config.max_position_embeddings)
+        return self.config.max_position_embeddings
+
+    @property
     def active_parameters(self) -> int:
         """The parameters that one token meets in the decoder layers and the head."""
         return self.vocab_size * self.hidden_size + sum(_active(layer) for layer in self.layers)

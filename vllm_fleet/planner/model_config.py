@@ -44,6 +44,7 @@ class TextConfig(BaseModel):
     max_position_embeddings: _Size = _named(
         "max_position_embeddings", "n_positions", "max_seq_len", "max_sequence_length", "seq_length", default=2048
     )
+    rope: dict[str, Any] = _named("rope_parameters", "rope_scaling", default={})
     tie_word_embeddings: bool | None = None
     dtype: str | None = _named("dtype", "torch_dtype", default=None)
 

@@ -31,6 +31,7 @@ class Placement:
     slots: int
     """How many engines of this service run on this host."""
     gpus: tuple[int, ...]
+    """In the order of vLLM's local ranks: tensor parallel groups one after the other."""
 
     @property
     def instance(self) -> str:
@@ -102,8 +103,8 @@ def _place_service(fleet: Fleet, service: Service, free: dict[str, list[int]]) -
     for replica in range(service.replicas):
         names = _pick_hosts(service, running, free)
         for rank, name in enumerate(names):
-            gpus = tuple(free[name][: service.gpus_per_node])
-            free[name] = free[name][service.gpus_per_node :]
+            gpus = _pick_gpus(service, fleet.host(name), free[name])
+            free[name] = [gpu for gpu in free[name] if gpu not in gpus]
             chosen.append((replica, rank, names, name, gpus))
             running[name] += 1
     slots = dict.fromkeys(service.hosts, 0)
@@ -130,6 +131,24 @@ def _pick_hosts(service: Service, running: dict[str, int], free: dict[str, list[
             f"free are {left}; add hosts, or lower replicas or a parallel size"
         )
     return tuple(sorted(fits, key=lambda name: running[name])[: service.nodes])
+
+
+def _pick_gpus(service: Service, host: Host, free: list[int]) -> tuple[int, ...]:
+    """GPUs for one engine: each tensor parallel group inside one NVLink group where that is possible, else inside one
+    NUMA node, else the next free ones. The tightest island that holds a group is taken, to keep wide ones whole."""
+    left, chosen = list(free), list[int]()
+    while len(chosen) < service.gpus_per_node:
+        size = min(service.tensor_parallel_size, service.gpus_per_node - len(chosen))
+        group = next(_islands(host, left, size))[:size]
+        chosen += group
+        left = [gpu for gpu in left if gpu not in group]
+    return tuple(chosen)
+
+
+def _islands(host: Host, free: list[int], size: int) -> Iterator[list[int]]:
+    for islands in (host.nvlink_groups, host.numa_nodes, [free]):
+        usable = [[gpu for gpu in free if gpu in island] for island in islands]
+        yield from sorted((island for island in usable if len(island) >= size), key=len)
 
 
 def _check_ports(placed: list[Placement]) -> None:

@@ -1,0 +1,59 @@
+"""Every service of a fleet, sized for the GPUs that it was placed on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from vllm_fleet.planner.catalogue import config_of, subject_of
+from vllm_fleet.planner.memory import Estimate, estimate
+from vllm_fleet.planner.placement import Placement, heads
+from vllm_fleet.planner.report import memory_problem
+from vllm_fleet.planner.settings import settings_of
+from vllm_fleet.planner.topology import topology_problems, topology_reasons
+from vllm_fleet.schema import Fleet, Problem, Service
+
+
+@dataclass(frozen=True)
+class Sizing:
+    """One service: how it runs on its least GPU, why, and what is wrong with it."""
+
+    service: Service
+    found: Estimate | None
+    """None where the model's or the GPU's numbers are not known; `reasons` then says so."""
+    reasons: tuple[str, ...]
+    problems: tuple[Problem, ...]
+
+
+def sizings(fleet: Fleet, placements: list[Placement]) -> list[Sizing]:
+    """Size every service. Raises ConfigError for a declared config.json that is none."""
+    return [_size(service, heads(placements, service.name)) for service in fleet.services]
+
+
+def _size(service: Service, engines: list[Placement]) -> Sizing:
+    reasons = list(topology_reasons(engines[0])) if engines else []
+    problems = topology_problems(service, engines[0].members) if engines else []
+    found = _estimate(service, engines)
+    if isinstance(found, str):
+        return Sizing(service, None, (*reasons, found), tuple(problems))
+    path = f"services.{service.name}"
+    problems += [
+        Problem(f"{path}.{each.path}", each.problem, each.fix) for each in found.subject.problems(found.settings)
+    ]
+    missing = memory_problem(found, f"{path}.max_model_len")
+    if missing and not problems:
+        problems.append(missing)
+    return Sizing(service, found, tuple(reasons), tuple(problems))
+
+
+def _estimate(service: Service, engines: list[Placement]) -> Estimate | str:
+    """The service's estimate on the smallest GPU it may get, or why there is none."""
+    if service.device == "cpu":
+        return "not sized: runs on CPU, where VLLM_CPU_KVCACHE_SPACE sets the KV cache"
+    cards = [host.card for engine in engines for host in engine.members]
+    known = [card for card in cards if card]
+    if not known or len(known) < len(cards):
+        return "not sized: its hosts do not say what their GPUs are (gpu in the inventory)"
+    config = config_of(service.model)
+    if not config:
+        return f"not sized: {service.model.name} is not in the catalogue; give its config.json (model=...(config=...))"
+    return estimate(subject_of(config), settings_of(service), min(known, key=lambda card: card.memory_bytes))

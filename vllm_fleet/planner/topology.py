@@ -1,0 +1,75 @@
+"""How the ranks of a service lie on its hosts, and what that costs: which traffic crosses which wire."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from vllm_fleet.planner.placement import Placement
+from vllm_fleet.schema import Host, Problem, Service
+
+
+def ranks(placement: Placement) -> list[dict[str, int]]:
+    """The parallel ranks of each GPU of one engine: tensor ranks vary fastest, then pipeline, then data ranks (vLLM,
+    distributed/parallel_state.py)."""
+    service = placement.service
+    size, depth = service.tensor_parallel_size, service.pipeline_parallel_size
+    first = placement.rank * service.gpus_per_node
+    return [
+        {
+            "gpu": gpu,
+            "tensor_parallel_rank": rank % size,
+            "pipeline_parallel_rank": rank // size % depth,
+            "data_parallel_rank": rank // (size * depth),
+        }
+        for rank, gpu in enumerate(placement.gpus, first)
+    ]
+
+
+def topology_problems(service: Service, members: tuple[Host, ...]) -> list[Problem]:
+    """Splits that the network between the hosts cannot carry."""
+    if service.nodes == 1 or service.tensor_parallel_size <= service.gpus_per_node or _fast(members):
+        return []
+    inside = service.gpus_per_node
+    return [
+        Problem(
+            f"services.{service.name}.tensor_parallel_size",
+            f"{service.tensor_parallel_size} reaches over {service.nodes} hosts, and every layer's all-reduces with "
+            "it, but no InfiniBand joins them",
+            f"use tensor_parallel_size={inside} and pipeline_parallel_size={service.gpus_per_replica // inside}, or "
+            "declare the hosts' infiniband",
+        )
+    ]
+
+
+def topology_reasons(placement: Placement) -> Iterator[str]:
+    """Why the ranks of an engine lie where they do, one line each."""
+    service, host = placement.service, placement.host
+    size = service.tensor_parallel_size
+    if size > 1 and size <= service.gpus_per_node:
+        yield f"tensor parallel {size} inside one host, over {_wire(placement)}: two all-reduces a layer and step"
+    elif size > 1 and service.nodes > 1:
+        yield f"tensor parallel {size} over {service.nodes} hosts: two all-reduces a layer and step cross InfiniBand"
+    if service.pipeline_parallel_size > 1:
+        between = "hosts" if service.nodes > 1 else "GPUs"
+        wire = f" over {'InfiniBand' if host.infiniband else 'TCP'}" if service.nodes > 1 else ""
+        yield f"pipeline parallel {service.pipeline_parallel_size} between {between}{wire}: one activation a step"
+    if service.data_parallel_size > 1:
+        yield f"data parallel {service.data_parallel_size}: that many engines behind one port"
+
+
+def _wire(placement: Placement) -> str:
+    """What joins the GPUs of each tensor parallel group."""
+    host, size = placement.host, placement.service.tensor_parallel_size
+    groups = [set(placement.gpus[start : start + size]) for start in range(0, len(placement.gpus), size)]
+    if host.nvlink_groups:
+        joined = all(any(group <= set(island) for island in host.nvlink_groups) for group in groups)
+        return "NVLink" if joined else "PCIe between NVLink groups"
+    if host.card and host.card.nvlink_bandwidth:
+        return "NVLink"
+    if host.numa_nodes and all(any(group <= set(node) for node in host.numa_nodes) for group in groups):
+        return "PCIe of one NUMA node"
+    return "PCIe" if host.card else "what joins its GPUs"
+
+
+def _fast(members: tuple[Host, ...]) -> bool:
+    return all(host.infiniband for host in members)
