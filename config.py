@@ -4,7 +4,10 @@ import sys
 
 from pyinfra import config
 
+from vllm_fleet.engine.contract import check_fleet
 from vllm_fleet.inventory import load
+from vllm_fleet.observe.used_metrics import used_metrics
+from vllm_fleet.schema import ConfigError
 
 config.REQUIRE_PYINFRA_VERSION = "~=3.10"
 config.SUDO = True
@@ -14,4 +17,7 @@ config.FAIL_PERCENT = 0
 # pyinfra runs this file before it connects; deploy.py comes after
 match [argument for argument in sys.argv[1:] if argument.endswith(".py")]:
     case [inventory, "deploy.py"]:
-        load(inventory)[0].check_deployable()
+        fleet, placements = load(inventory)
+        if problems := check_fleet(fleet, placements, used_metrics()):
+            raise ConfigError(*map(str, problems))
+        fleet.check_deployable()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from vllm_fleet.commands.ask import ask
+from vllm_fleet.commands.check import check
 from vllm_fleet.commands.plan import plan
 from vllm_fleet.schema import ConfigError
 
@@ -25,4 +26,5 @@ def main() -> None:
 
 
 main.add_command(plan)
+main.add_command(check)
 main.add_command(ask)

@@ -54,6 +54,11 @@ def spoil(project, file, old, new):
         ("max_model_len=16384", "tensor_parallel_size=2",
          "services.chat.replicas: each needs 2 GPUs on 1 host(s), free are box-1 1"),
         ("api_keys=[Secret(env=\"CLIENT_KEY\")]", "api_keys=[]", "gateway.api_keys: "),
+        ("max_model_len=16384", 'options={"max-num-seq": 64}',
+         "services.chat.options.max-num-seq: is short for max-num-seqs"),
+        ("max_model_len=16384", 'options={"swap-space": 4}, env={"VLLM_USE_V1": "1"}',
+         "services.chat.env.VLLM_USE_V1: is gone: there is one engine; remove it\n"
+         "services.chat.options.swap-space: is gone: nothing swaps to the host; "),
     ],
 )  # fmt: skip
 def test_one_line_and_no_connection(project, old, new, message):

@@ -1,0 +1,35 @@
+"""Ports that options open, against all others of the host; those of fields are the schema's and the planner's."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from vllm_fleet.planner.placement import Placement
+from vllm_fleet.schema import Fleet
+from vllm_fleet.schema.errors import Problem
+
+_LISTENING = ("data-parallel-rpc-port", "data-parallel-supervisor-port", "grpc-port")
+"""Options of a port that an engine listens on, besides the API's and the group's."""
+
+
+def ports(fleet: Fleet, placements: list[Placement]) -> Iterator[Problem]:
+    """Two users of one port of one host; vLLM says `address already in use`, after loading at the latest."""
+    taken: dict[tuple[str, int], str] = {}
+    for placement in placements:
+        name = placement.service.name
+        taken[placement.host.name, placement.port] = f"that of {name}'s API"
+        if len(placement.members) > 1:
+            taken[placement.host.name, placement.master_port] = f"{name}'s master_port"
+    for host in fleet.hosts:
+        taken[host.name, fleet.weights_port] = "weights_port"
+        taken[host.name, fleet.monitoring.node_exporter_port] = "monitoring.node_exporter_port"
+    for placement in placements:
+        service = placement.service
+        for option in _LISTENING:
+            port = service.options.get(option)
+            if not isinstance(port, int) or (not placement.head and option == "grpc-port"):
+                continue
+            if owner := taken.get((placement.host.name, port)):
+                path = f"services.{service.name}.options.{option}"
+                yield Problem(path, f"{port} on {placement.host.name} is also {owner}", "use another port")
+            taken[placement.host.name, port] = f"that of another engine ({placement.unit})"
