@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from vllm_fleet.planner.catalogue import config_of, subject_of
 from vllm_fleet.planner.memory import Estimate, estimate
 from vllm_fleet.planner.placement import Placement, heads
-from vllm_fleet.planner.report import memory_problem
+from vllm_fleet.planner.report import memory_problem, surely_too_large
 from vllm_fleet.planner.settings import settings_of
 from vllm_fleet.planner.topology import topology_problems, topology_reasons
 from vllm_fleet.schema import Fleet, Problem, Service
@@ -21,7 +21,25 @@ class Sizing:
     found: Estimate | None
     """None where the model's or the GPU's numbers are not known; `reasons` then says so."""
     reasons: tuple[str, ...]
-    problems: tuple[Problem, ...]
+    contradictions: tuple[Problem, ...]
+    """What the model or the network forbids, whatever the sizes."""
+    misfit: Problem | None
+    """The line of a model that does not fit."""
+
+    @property
+    def problems(self) -> list[Problem]:
+        """All that is wrong, as the plan shows it."""
+        return [*self.contradictions, *([self.misfit] if self.misfit else [])]
+
+    @property
+    def certain(self) -> list[Problem]:
+        """What is wrong beyond doubt: a misfit counts only where it is larger than the planner's own error."""
+        return self.problems if self.found is None or surely_too_large(self.found) else list(self.contradictions)
+
+
+def certain_problems(fleet: Fleet, placements: list[Placement]) -> list[Problem]:
+    """What stops a deploy of this fleet."""
+    return [problem for each in sizings(fleet, placements) for problem in each.certain]
 
 
 def sizings(fleet: Fleet, placements: list[Placement]) -> list[Sizing]:
@@ -34,15 +52,13 @@ def _size(service: Service, engines: list[Placement]) -> Sizing:
     problems = topology_problems(service, engines[0].members) if engines else []
     found = _estimate(service, engines)
     if isinstance(found, str):
-        return Sizing(service, None, (*reasons, found), tuple(problems))
+        return Sizing(service, None, (*reasons, found), tuple(problems), None)
     path = f"services.{service.name}"
     problems += [
         Problem(f"{path}.{each.path}", each.problem, each.fix) for each in found.subject.problems(found.settings)
     ]
-    missing = memory_problem(found, f"{path}.max_model_len")
-    if missing and not problems:
-        problems.append(missing)
-    return Sizing(service, found, tuple(reasons), tuple(problems))
+    misfit = None if problems else memory_problem(found, f"{path}.max_model_len")
+    return Sizing(service, found, tuple(reasons), tuple(problems), misfit)
 
 
 def _estimate(service: Service, engines: list[Placement]) -> Estimate | str:
