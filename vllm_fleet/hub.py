@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from pathlib import Path
@@ -20,7 +21,7 @@ def find_model(wanted: str) -> tuple[ModelConfig, Path | None]:
     Raises ConfigError, one line, where nothing has it.
     """
     path = Path(wanted)
-    if path.exists():
+    if os.path.exists(path):  # unlike Path.exists, False for names too long to be a file's
         return read_model_config(path), path if path.is_dir() else None
     if not re.fullmatch(r"[\w.-]+/[\w.-]+", wanted):
         raise ConfigError(f"{wanted}: no such file, and no model's name (organisation/name); {_meant(wanted)}")
@@ -58,14 +59,14 @@ def _from_hub(name: str) -> ModelConfig:
                 body += part
                 if len(body) > LARGEST_FILE:
                     raise ConfigError(f"{name}: {endpoint} sends more than a config.json; {_meant(name)}")
-    except httpx.HTTPError as error:
+    except (httpx.HTTPError, httpx.InvalidURL, UnicodeEncodeError) as error:  # the last: a token that is no token
         reason = str(error) or type(error).__name__
         raise ConfigError(
             f"{name}: not in the catalogue, and {endpoint} cannot be reached ({reason}); {_meant(name)}"
         ) from None
     try:
-        return parse_model_config(httpx.Response(200, content=body).json(), name)
-    except ValueError:
+        return parse_model_config(json.loads(body), name)
+    except (ValueError, RecursionError):
         raise ConfigError(f"{name}: {endpoint} sends no JSON; {_meant(name)}") from None
 
 

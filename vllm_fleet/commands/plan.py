@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+from click.core import ParameterSource
 from rich.console import Console
 from rich.table import Table
 
@@ -22,18 +23,19 @@ from vllm_fleet.planner.services import Sizing, sizings
 from vllm_fleet.planner.settings import Settings
 from vllm_fleet.planner.split import split_problems, tensor_parallel_sizes
 from vllm_fleet.planner.topology import ranks
-from vllm_fleet.schema import Problem
+from vllm_fleet.schema import ConfigError, Problem
 from vllm_fleet.schema.gpu import Gpu, gpu
 
 
 def _engine_options(command: Any) -> Any:
     """vLLM's own option names, for a model without an inventory."""
-    whole = click.IntRange(min=1)
+    whole = click.IntRange(1, 10**9)
+    size = click.IntRange(1, 10**4)
     for option in reversed(
         [
-            click.option("--tensor-parallel-size", "-tp", type=whole, help="Default: all GPUs that the model can use."),
-            click.option("--pipeline-parallel-size", "-pp", type=whole, default=1, show_default=True),
-            click.option("--data-parallel-size", "-dp", type=whole, default=1, show_default=True),
+            click.option("--tensor-parallel-size", "-tp", type=size, help="Default: all GPUs that the model can use."),
+            click.option("--pipeline-parallel-size", "-pp", type=size, default=1, show_default=True),
+            click.option("--data-parallel-size", "-dp", type=size, default=1, show_default=True),
             click.option("--enable-expert-parallel", is_flag=True),
             click.option("--max-model-len", type=whole, help="Default: the model's own."),
             click.option(
@@ -67,7 +69,7 @@ def _engine_options(command: Any) -> Any:
 @click.argument("inventory", type=click.Path(), required=False)
 @click.option("--model", help="Plan one model instead: a directory, a config.json, or organisation/name.")
 @click.option("--gpu", "card", help="The GPU it would run on: h200, h100-sxm, a100-80gb, l4 ...")
-@click.option("--count", type=click.IntRange(min=1), help="How many of them.")
+@click.option("--count", type=click.IntRange(1, 10**4), help="How many of them.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON for programs.")
 @_engine_options
 def plan(
@@ -79,7 +81,10 @@ def plan(
     """
     if bool(inventory) == bool(model):
         raise click.UsageError("give an inventory, or --model and --gpu")
+    if not options["gpu_memory_utilization"] <= 1:  # click lets NaN through
+        raise click.UsageError("--gpu-memory-utilization is a share of 1, like 0.92")
     if inventory:
+        _refuse_model_options()
         _plan_inventory(inventory, as_json)
     else:
         if not card:
@@ -87,13 +92,25 @@ def plan(
         _plan_model(str(model), gpu(card), count, as_json, options)
 
 
+def _refuse_model_options() -> None:
+    """An inventory says all of this itself; an option beside it would do nothing."""
+    context = click.get_current_context()
+    given = [name for name in context.params if context.get_parameter_source(name) is ParameterSource.COMMANDLINE]
+    extra = [name for name in given if name not in ("inventory", "as_json")]
+    if extra:
+        option = "--gpu" if extra[0] == "card" else f"--{extra[0].replace('_', '-')}"
+        raise click.UsageError(f"{option} is for --model; the inventory's services say it for themselves")
+
+
 def _plan_model(wanted: str, card: Gpu, count: int | None, as_json: bool, options: dict[str, Any]) -> None:
     config, directory = find_model(wanted)
     subject = subject_of(config, directory)
     settings = _settings(subject, count, options)
     problems = [*_misfits(subject, settings, card, count)]
+    if settings.pipeline_parallel_size > len(subject.model.layers):
+        raise ConfigError(*map(str, problems))  # a stage without layers has no size
     found = estimate(subject, settings, card)
-    if not problems and (missing := memory_problem(found, "--max-model-len")):
+    if not problems and (missing := memory_problem(found, "--model", "--max-model-len")):
         problems.append(missing)
     if as_json:
         content = {**summary(found), "fits": found.fits and not problems}
@@ -112,7 +129,10 @@ def _settings(subject: Subject, count: int | None, options: dict[str, Any]) -> S
     if options["tensor_parallel_size"] is None:
         beside = options["pipeline_parallel_size"] * options["data_parallel_size"]
         room = max((count or 1) // beside, 1)
-        options["tensor_parallel_size"] = max(tensor_parallel_sizes(subject.model, room))
+        sizes = tensor_parallel_sizes(subject.model, room)
+        options["tensor_parallel_size"] = max(
+            (size for size in sizes if not split_problems(subject, Settings(tensor_parallel_size=size))), default=1
+        )
     return Settings(**options)
 
 
@@ -168,7 +188,8 @@ def _plan_inventory(inventory: str, as_json: bool) -> None:
 
 
 def _service(sizing: Sizing) -> dict[str, Any]:
-    content = summary(sizing.found) if sizing.found else {"model": sizing.service.model.name, "fits": None}
+    unsized: dict[str, Any] = {"model": sizing.service.model.name, "fits": None}
+    content = summary(sizing.found) if sizing.found else unsized
     problems = [vars(problem) for problem in sizing.problems]
     reasons = [*sizing.reasons, *content.get("reasons", [])]
     return {"service": sizing.service.name, **content, "reasons": reasons, "problems": problems}

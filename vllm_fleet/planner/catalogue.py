@@ -49,5 +49,5 @@ def subject_of(config: ModelConfig, directory: Path | None = None) -> Subject:
     quantization = parse_quantization(config.quantization, config.name) if config.quantization else None
     weighed = None
     if directory and directory.is_dir():
-        weighed = checkpoint_bytes(directory, len(model.layers), 2, quantization is not None)
+        weighed = checkpoint_bytes(directory, len(model.layers), 2, quantization is not None, model.tied)
     return Subject(model, quantization, weighed)

@@ -60,18 +60,15 @@ class Estimate:
     gpu: Gpu
     max_model_len: int
     stages: tuple[GpuMemory, ...]
+    tightest: GpuMemory
+    """The GPU that bounds the KV cache: of the stage that holds fewest blocks."""
     layout: CacheLayout
-    """Of the stage that holds fewest blocks."""
+    """Of that stage."""
     kv_cache_tokens: int
     max_concurrency: float
     needed_kv_cache: int
     """Bytes a GPU for one request of max_model_len."""
     ceilings: Ceilings
-
-    @property
-    def tightest(self) -> GpuMemory:
-        """The GPU that bounds the KV cache."""
-        return min(self.stages, key=lambda stage: stage.kv_cache)
 
     @property
     def fits(self) -> bool:
@@ -99,7 +96,7 @@ def estimate(subject: Subject, settings: Settings, gpu: Gpu) -> Estimate:
     counted = [
         layout.tokens(stage.kv_cache, model_len, in_flight) for stage, layout in zip(memory, layouts, strict=True)
     ]
-    least = min(range(len(memory)), key=lambda stage: counted[stage][1])
+    least = min(range(len(memory)), key=lambda stage: (counted[stage][1], memory[stage].kv_cache))
     tokens, concurrency = counted[least]
     cache = sum(max(stage.kv_cache, 0) for stage in memory) * settings.tensor_parallel_size
     return Estimate(
@@ -108,6 +105,7 @@ def estimate(subject: Subject, settings: Settings, gpu: Gpu) -> Estimate:
         gpu=gpu,
         max_model_len=model_len,
         stages=tuple(memory),
+        tightest=memory[least],
         layout=layouts[least],
         kv_cache_tokens=tokens,
         max_concurrency=concurrency,
@@ -160,6 +158,6 @@ def _weights(subject: Subject, quantization: Quantization | None, settings: Sett
     """Weights of a stage's GPU: derived, and scaled to the checkpoint's true size where that is known."""
     derived = checkpoint_share(subject.model, quantization, settings, stage)
     if subject.checkpoint_bytes is not None:
-        alone = Settings(dtype=settings.dtype)
-        derived = derived * subject.checkpoint_bytes // checkpoint_share(subject.model, subject.quantization, alone, 0)
+        whole = checkpoint_share(subject.model, subject.quantization, Settings(), 0)
+        derived = derived * subject.checkpoint_bytes // whole
     return derived + extra_bytes(subject.model, settings, stage)

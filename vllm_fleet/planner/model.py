@@ -13,6 +13,7 @@ from typing import Literal
 from vllm_fleet.planner.families import Family, family_of
 from vllm_fleet.planner.model_config import ModelConfig, TextConfig
 from vllm_fleet.planner.vision import vision_parameters
+from vllm_fleet.schema import ConfigError
 
 Split = Literal["outputs", "inputs", "none"]
 
@@ -111,25 +112,29 @@ class Model:
     def parameters(self) -> int:
         """All parameters, tied embeddings once."""
         embeddings = self.vocab_size * self.hidden_size * (1 if self.tied or self.pooling else 2)
-        positions = self.config.max_position_embeddings * self.hidden_size if self.family.positions else 0
         return (
             embeddings
-            + positions
+            + self.position_parameters
             + self.hidden_size
             + sum(layer.parameters for layer in self.layers)
             + self.vision_parameters
         )
 
     @property
+    def position_parameters(self) -> int:
+        """Learned positions; most models compute theirs."""
+        return self.config.max_position_embeddings * self.hidden_size if self.family.positions else 0
+
+    @property
     def longest(self) -> int:
-        """The longest context, as vLLM derives it: positions, stretched by YaRN and its like where the file says so."""
-        rope = self.config.rope
+        """The longest context, as vLLM derives it (_get_and_verify_max_len): positions, stretched where the file says
+        so; with YaRN, Llama 3's way and in Gemma 3 they are stretched already."""
+        rope, positions = self.config.rope, self.config.max_position_embeddings
         kind, factor = rope.get("rope_type", rope.get("type")), rope.get("factor")
-        if kind in ("yarn", "linear", "dynamic") and isinstance(factor, int | float) and factor > 0:
-            original = rope.get("original_max_position_embeddings")
-            base = original if isinstance(original, int) else self.config.max_position_embeddings
-            return max(int(base * factor), self.config.max_position_embeddings)
-        return self.config.max_position_embeddings
+        stretched = kind in ("linear", "dynamic") and not self.config.model_type.startswith("gemma3")
+        if stretched and isinstance(factor, int | float) and 0 < factor <= 1000:
+            return int(positions * factor)
+        return positions
 
     @property
     def active_parameters(self) -> int:
@@ -149,6 +154,13 @@ def build_model(config: ModelConfig) -> Model:
     text = config.text
     family = family_of(text.model_type, config.name)
     layers = tuple(_layers(text, family))
+    if any(isinstance(layer.mixer, LinearState) for layer in layers) and not (
+        text.linear_key_heads and text.linear_value_heads and text.linear_key_head_dim and text.linear_value_head_dim
+    ):
+        raise ConfigError(
+            f"{config.name}.layer_types: names linear layers, and linear_num_key_heads, linear_num_value_heads or "
+            "their head dims are missing; take the model's own config.json"
+        )
     notes = () if family.known else (f"model_type {text.model_type!r} is new to the planner: counted as a Llama",)
     return Model(
         name=config.name,

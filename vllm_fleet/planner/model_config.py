@@ -33,7 +33,7 @@ class TextConfig(BaseModel):
 
     model_type: str
     hidden_size: _Size = _named("hidden_size", "n_embd", "d_model", "dim")
-    layers: Annotated[int, Field(ge=1, le=10**4)] = _named("num_hidden_layers", "n_layer", "n_layers", "num_layers")
+    layers: Annotated[int, Field(ge=1, le=1000)] = _named("num_hidden_layers", "n_layer", "n_layers", "num_layers")
     heads: Annotated[int, Field(ge=1, le=10**5)] = _named("num_attention_heads", "n_head", "n_heads")
     kv_heads: Annotated[int, Field(ge=1, le=10**5)] | None = _named(
         "num_key_value_heads", "num_kv_heads", "n_head_kv", "multi_query_group_num", default=None
@@ -54,14 +54,14 @@ class TextConfig(BaseModel):
     use_qk_norm: bool = False
     hidden_act: str = _named("hidden_act", "hidden_activation", "activation_function", "mlp_hidden_act", default="silu")
 
-    sliding_window: int | None = None
+    sliding_window: _Count | None = None
     use_sliding_window: bool = True
     max_window_layers: int | None = None
-    sliding_window_pattern: int | list[Any] | str | None = _named(
+    sliding_window_pattern: _Count | list[Any] | str | None = _named(
         "sliding_window_pattern", "_sliding_window_pattern", "full_attention_interval", default=None
     )
     layer_types: list[str] | None = None
-    attention_chunk_size: int | None = None
+    attention_chunk_size: _Size | None = None
 
     experts: _Count = _named(
         "num_local_experts", "num_experts", "n_routed_experts", "moe_num_experts", "num_routed_experts", default=0
@@ -75,7 +75,7 @@ class TextConfig(BaseModel):
         "shared_expert_intermediate_size", "moe_shared_expert_intermediate_size", "shared_intermediate_size", default=0
     )
     first_dense_layers: _Count = _named("first_k_dense_replace", "num_dense_layers", default=0)
-    moe_layer_freq: int | list[int] = 1
+    moe_layer_freq: Annotated[int, Field(ge=1, le=1000)] | list[int] = 1
     decoder_sparse_step: Annotated[int, Field(ge=1, le=10**4)] = 1
     mlp_only_layers: list[int] = []
     interleave_moe_layer_step: Annotated[int, Field(ge=1, le=10**4)] = 1
@@ -96,7 +96,7 @@ class TextConfig(BaseModel):
     linear_value_heads: _Count = _named("linear_num_value_heads", default=0)
     linear_key_head_dim: _Count = 0
     linear_value_head_dim: _Count = 0
-    linear_conv_kernel: _Count = _named("linear_conv_kernel_dim", default=4)
+    linear_conv_kernel: Annotated[int, Field(ge=1, le=1000)] = _named("linear_conv_kernel_dim", default=4)
 
 
 class ModelConfig(BaseModel):
@@ -163,10 +163,13 @@ def read_model_config(path: Path, name: str | None = None) -> ModelConfig:
     file = path / "config.json" if path.is_dir() else path
     shown = str(path)
     try:
-        size = file.stat().st_size
-        if size > LARGEST_FILE:
-            raise ConfigError(f"{shown}: has {size:,} bytes, a config.json has kilobytes; give the model's config.json")
-        text = file.read_bytes().decode("utf-8")
+        with file.open("rb") as opened:
+            content = opened.read(LARGEST_FILE + 1)
+        if len(content) > LARGEST_FILE:
+            raise ConfigError(
+                f"{shown}: is larger than 16 MiB, a config.json has kilobytes; give the model's config.json"
+            )
+        text = content.decode("utf-8")
     except OSError as error:
         raise ConfigError(f"{shown}: cannot be read ({error.strerror}); give a directory with a config.json") from None
     except UnicodeDecodeError:
@@ -188,6 +191,9 @@ def parse_model_config(values: Any, name: str) -> ModelConfig:
             f"{name}.is_encoder_decoder: encoder-decoder models cannot be sized; vLLM's log tells instead"
         )
     text = _text_part(whole, name)
+    for part in (whole, text):
+        if not isinstance(part.get("quantization_config", {}), dict):
+            raise ConfigError(f"{name}.quantization_config: is no object; take the config.json of the checkpoint")
     try:
         config = TextConfig.model_validate(_without_nulls(_with_defaults(text)))
     except ValidationError as error:

@@ -106,9 +106,7 @@ def parse_quantization(values: dict[str, Any], name: str) -> Quantization:
             made = _all(method, Format(bits, group, scale_bytes=2, zero_points=not symmetric), ignored)
             return replace(made, head=values.get("lm_head") is True)
         case "fp8" | "fbgemm_fp8":
-            block = values.get("weight_block_size")
-            side = block[0] if isinstance(block, list) and block and isinstance(block[0], int) else 0
-            return _all(method, Format(8, block=side, compute="fp8"), ignored)
+            return _all(method, Format(8, block=_block(values, path, "weight_block_size"), compute="fp8"), ignored)
         case "mxfp4" | "gpt_oss_mxfp4":
             form = Format(4, group=32, scale_bytes=1)
             return Quantization("mxfp4", (((), form),), ignored, experts_only=True)
@@ -139,7 +137,7 @@ def _compressed_tensors(values: dict[str, Any], path: str, ignored: tuple[str, .
         if not isinstance(weights, dict):
             raise ConfigError(f"{path}.config_groups.{key}.weights: is missing; take the checkpoint's own config.json")
         where = f"{path}.config_groups.{key}.weights"
-        targets = tuple(str(target) for target in group.get("targets") or ())
+        targets = _names(group, "targets")
         formats.append((targets, _weights_format(weights, bool(group.get("input_activations")), where)))
     return Quantization("compressed-tensors", tuple(formats), ignored)
 
@@ -148,8 +146,7 @@ def _weights_format(weights: dict[str, Any], activations: bool, path: str) -> Fo
     bits = _bits(weights, path, ("num_bits",), 8)
     kind = "float" if weights.get("type") == "float" else "int"
     group = _group(weights, path, ("group_size",)) if weights.get("strategy") in ("group", "tensor_group") else 0
-    block = weights.get("block_structure")
-    side = block[0] if weights.get("strategy") == "block" and isinstance(block, list) and block else 0
+    side = _block(weights, path, "block_structure") if weights.get("strategy") == "block" else 0
     if kind == "float" and bits == 4:
         return Format(4, group or 16, scale_bytes=1, compute="fp4" if activations else "fp16")
     if bits == 8 and activations:
@@ -174,6 +171,17 @@ def _group(values: dict[str, Any], path: str, keys: tuple[str, ...]) -> int:
     if not isinstance(size, int) or isinstance(size, bool) or size < -1 or size > 2**20:
         raise ConfigError(f"{path}.{keys[0]}: {size!r} is no group size; it is -1 or 32 to 1024")
     return max(size, 0)
+
+
+def _block(values: dict[str, Any], path: str, key: str) -> int:
+    """The side of the square that shares a scale, 0 where nothing is said."""
+    block = values.get(key)
+    if block is None:
+        return 0
+    side = block[0] if isinstance(block, list) and block else None
+    if not isinstance(side, int) or isinstance(side, bool) or block != [side, side] or not 1 <= side <= 2**20:
+        raise ConfigError(f"{path}.{key}: {block!r} is no square; it is two sizes like [128, 128]")
+    return side
 
 
 def _names(values: dict[str, Any], *keys: str) -> tuple[str, ...]:

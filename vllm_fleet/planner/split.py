@@ -25,6 +25,7 @@ def tensor_parallel_sizes(model: Model, most: int = 16) -> list[int]:
     heads, kv_heads = model.config.heads, model.config.kv_heads or model.config.heads
     if model.config.kv_lora_rank:
         kv_heads = heads  # one latent vector, the same everywhere
+    most = min(most, heads)
     return [size for size in range(1, most + 1) if heads % size == 0 and (kv_heads % size == 0 or size % kv_heads == 0)]
 
 

@@ -34,7 +34,9 @@ def checkpoint_share(model: Model, quantization: Quantization | None, settings: 
     first, last = stage == 0, stage == settings.pipeline_parallel_size - 1
     embedding = vocabulary_share(model, settings) * model.hidden_size * wide
     total += embedding * (first + (last and not model.pooling and (not model.tied or not first)))
-    return total + (model.vision_parameters * wide // settings.tensor_parallel_size if first else 0)
+    if first:
+        total += model.position_parameters * wide + model.vision_parameters * wide // settings.tensor_parallel_size
+    return total
 
 
 def extra_bytes(model: Model, settings: Settings, stage: int) -> int:
