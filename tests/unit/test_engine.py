@@ -48,6 +48,7 @@ def test_the_whole_argv_of_a_container():
             "async-scheduling": True,
             "enable-chunked-prefill": False,
             "speculative-config": {"method": "ngram", "num_speculative_tokens": 5},
+            "lora-modules": ["a=/a", {"name": "b", "path": "/b"}],
             "structured-outputs-config.backend": None,
         },
     )
@@ -69,6 +70,7 @@ def test_the_whole_argv_of_a_container():
         "--disable-access-log-for-endpoints", "/health,/metrics",
         "--max-num-seqs", "64", "--async-scheduling", "--no-enable-chunked-prefill",
         "--speculative-config", '{"method":"ngram","num_speculative_tokens":5}',
+        "--lora-modules", "a=/a", '{"name":"b","path":"/b"}',
     ]  # fmt: skip
 
 

@@ -77,8 +77,12 @@ def _option(name: str, value: Any) -> list[str]:
         case False:
             return [f"--no-{name}"]
         case dict():
-            return [f"--{name}", json.dumps(value, separators=(",", ":"))]
+            return [f"--{name}", _json(value)]
         case list():
-            return [f"--{name}", *map(str, value)]
+            return [f"--{name}", *(_json(item) if isinstance(item, dict) else str(item) for item in value)]
         case _:
             return [f"--{name}", str(value)]
+
+
+def _json(value: dict[str, Any]) -> str:
+    return json.dumps(value, separators=(",", ":"))
