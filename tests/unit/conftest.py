@@ -10,10 +10,14 @@ from pathlib import Path
 from weakref import WeakKeyDictionary
 
 import pytest
+from hypothesis import settings
 
 from tests.unit.deploys import Systemd
 from tests.unit.readiness import Api
 from vllm_fleet import converge, paths
+
+settings.register_profile("unit", deadline=None)  # a busy machine is no failure
+settings.load_profile("unit")
 
 
 @pytest.fixture

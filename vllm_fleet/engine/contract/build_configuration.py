@@ -1,12 +1,14 @@
-"""Build vLLM's configuration objects: {name: arguments} on standard input, {name: why it is refused} on the output.
+"""Build vLLM's configuration objects, {name: arguments} on standard input, {name: why it is refused} on the output.
 
-A program of its own, run by deep.py with a Python that has vLLM; it imports nothing of ours.
+A program of its own, run by deep.py with a Python that has vLLM; it imports nothing of ours. The output is
+{"version": ..., "refused": {...}}.
 """
 
 from __future__ import annotations
 
 import contextlib
 import importlib
+import io
 import json
 import os
 import sys
@@ -19,7 +21,8 @@ def main() -> None:
     with contextlib.redirect_stdout(sys.stderr):
         parser, cli = _parser()
         refused = {name: why for name, arguments in jobs.items() if (why := _refusal(parser, cli, arguments))}
-    print(json.dumps(refused))
+        version = importlib.import_module("vllm").__version__
+    print(json.dumps({"version": version, "refused": refused}))
 
 
 def _parser() -> tuple[Any, Any]:
@@ -32,26 +35,28 @@ def _parser() -> tuple[Any, Any]:
 
 
 def _refusal(parser: Any, cli: Any, arguments: list[str]) -> str:
-    """The last line of what vLLM says; empty when it takes the arguments."""
+    """Why vLLM refuses the arguments, in its words; empty when it takes them."""
     engine = importlib.import_module("vllm.engine.arg_utils").AsyncEngineArgs
+    said = io.StringIO()
     try:
-        named = parser.parse_args(arguments)
+        with contextlib.redirect_stderr(said):
+            named = parser.parse_args(arguments)
         named.model = named.model_tag
         cli.validate_parsed_serve_args(named)
         engine.from_cli_args(named).create_engine_config()
     except SystemExit:
-        return "its parser does (run without --deep for the reason)"
+        return _reason(said.getvalue().partition("error: ")[2] or said.getvalue())
     except Exception as error:  # whatever vLLM raises is what the user would meet
-        return _line(error)
+        return _reason(str(error)) or type(error).__name__
     return ""
 
 
-def _line(error: Exception) -> str:
-    """pydantic's message has the reason in its second last lines, others in their first."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+def _reason(text: str) -> str:
+    """The line of a message that says why; pydantic puts its own around it."""
+    lines = [line.strip() for line in text.replace("\\n", "\n").splitlines() if line.strip()]
     reasons = [line for line in lines if line.startswith(("Value error", "Assertion failed"))]
-    text = (reasons or lines or [type(error).__name__])[0]
-    return text.split(" [type=", 1)[0].removeprefix("Value error, ")
+    line = (reasons or lines or [""])[0]
+    return line.split(" [type=", 1)[0].removeprefix("Value error, ").rstrip(".")
 
 
 if __name__ == "__main__":

@@ -27,7 +27,7 @@ def check_fleet(fleet: Fleet, placements: list[Placement], used_metrics: Mapping
     `used_metrics`: the metrics that alerts and dashboards ask for, and where each stands.
     """
     gpus, unknown = _gpus(fleet)
-    found = [*unknown, *drivers(fleet), *ports(fleet, placements)]
+    found = [*unknown, *drivers(fleet, gpus), *ports(fleet, placements)]
     versions: dict[str, Snapshot] = {}
     for service in fleet.services:
         version = snapshot.find(service.runtime.vllm)

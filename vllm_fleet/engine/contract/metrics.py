@@ -36,4 +36,4 @@ def _fix(name: str, known: set[str]) -> str:
     for suffix in ("", "_bucket", "_sum", "_count"):
         if name.endswith(suffix) and (today := removed.METRICS.get(name.removesuffix(suffix) if suffix else name)):
             return "use " + " or ".join(f"{one}{suffix}" for one in today.split(" or "))
-    return meant(name, known)
+    return meant(name, sorted(known))

@@ -86,9 +86,8 @@ def model(engine: Engine) -> Iterator[Problem]:
 def ports(engine: Engine) -> Iterator[Problem]:
     """A port outside 1 to 65535 parses and fails when the server binds it (measured on 0.32)."""
     for option, value in engine.line.values.items():
-        if option.endswith("-port") and isinstance(value, int) and not 1 <= value <= 65535:
-            if any(bound is not None for bound in (engine.snapshot.options[option].le,)):
-                continue  # its range was checked with the option
+        port = option == "port" or option.endswith("-port")
+        if port and isinstance(value, int) and not 1 <= value <= 65535:
             yield engine.problem(option, f"must be a port from 1 to 65535, got {value}", "change it")
 
 

@@ -84,8 +84,9 @@ def _within(kind: Kind, value: float) -> bool:
 
 def meant(given: str, known: Iterable[str]) -> str:
     """The mend for a name that is not known: the nearest one, else all, or the first few of many."""
-    names = sorted(known)
+    names = list(known)
     close = difflib.get_close_matches(given, names, n=1) or difflib.get_close_matches(given.lower(), names, n=1)
+    close = close or [name for name in names if len(given) > 2 and name.startswith(given)]
     if close:
         return f"did you mean {close[0]}?"
     return f"use one of {', '.join(names[:12])}" + (f" and {len(names) - 12} more" if len(names) > 12 else "")
