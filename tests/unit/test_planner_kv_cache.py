@@ -168,18 +168,23 @@ STATES = {
     "model_type": "qwen3_next", "full_attention_interval": 2, "linear_num_key_heads": 2, "linear_num_value_heads": 4,
     "linear_key_head_dim": 32, "linear_value_head_dim": 32, "linear_conv_kernel_dim": 4,
 }  # fmt: skip
-STATE = 4 * 32 * 32 * 4 + 3 * (2 * 2 * 32 + 4 * 32) * 2
-"""Four heads of 32 x 32 in float32, and three steps of the convolution's 256 channels."""
+STATE = 4 * 32 * 32 * 2 + 3 * (2 * 2 * 32 + 4 * 32) * 2
+"""Four heads of 32 x 32, and three steps of the convolution's 256 channels, 2 bytes each."""
 
 
 def test_a_state_is_one_page_and_attention_blocks_grow_to_its_size():
-    assert PAGE < STATE == 17920 <= 5 * PAGE
+    assert 2 * PAGE < STATE == 9728 <= 3 * PAGE
     found = layout(small(**STATES))
-    assert found.groups == (CacheSpec(5 * PAGE, 0, state=True), CacheSpec(5 * PAGE, 5 * 16))
-    assert found.block_bytes == 2 * 5 * PAGE
-    # a request of 200 tokens: one state, and three blocks of 80 tokens
-    assert found.blocks_per_request(200, 10**6) == 1 + 3
-    assert found.blocks_per_request(100, 10**6) == 1 + 2
+    assert found.groups == (CacheSpec(3 * PAGE, 0, state=True), CacheSpec(3 * PAGE, 3 * 16))
+    assert found.block_bytes == 2 * 3 * PAGE
+    # a request of 200 tokens: one state, and five blocks of 48 tokens
+    assert found.blocks_per_request(200, 10**6) == 1 + 5
+    assert found.blocks_per_request(100, 10**6) == 1 + 3
+
+
+def test_a_state_that_the_model_wants_in_float32_is_larger():
+    found = layout(small(**STATES, mamba_ssm_dtype="float32", layer_types=["linear_attention"] * 4))
+    assert found.block_bytes == 4 * (STATE + 4 * 32 * 32 * 2)
 
 
 def test_a_state_smaller_than_a_page_is_padded():
@@ -192,7 +197,7 @@ def test_a_state_smaller_than_a_page_is_padded():
 
 def test_states_are_divided_by_tensor_parallelism():
     found = layout(small(**STATES), tensor_parallel_size=2)
-    assert [each.page_bytes for each in found.groups] == [5 * PAGE // 2] * 2
+    assert [each.page_bytes for each in found.groups] == [3 * PAGE // 2] * 2
 
 
 def test_layers_of_states_alone_need_no_more_for_a_longer_context():

@@ -27,6 +27,8 @@ class Family:
     norms: int = 2
     """Norms of hidden_size a layer."""
     qk_norm: Literal["head", "all"] | None = None
+    hidden_copies: int = 4
+    """Tensors of hidden_size alive at the peak of a step: measured for the types named with other numbers."""
     sinks: bool = False
     positions: bool = False
     """Learned positions: one vector of hidden_size for each of max_position_embeddings."""
@@ -41,7 +43,7 @@ class Family:
     interleaved_experts: bool = False
 
 
-_LLAMA = Family()
+_LLAMA = Family(hidden_copies=3)
 _QWEN3_NEXT = Family(qk_norm="head", gated_attention=True, pattern=4, local="linear_attention")
 _BERT = Family(qkv_bias=True, o_bias=True, mlp_bias=True, gated=False, norms=4, positions=True)
 _FAMILIES: dict[str, Family] = {
@@ -54,8 +56,8 @@ _FAMILIES: dict[str, Family] = {
     "qwen2": Family(qkv_bias=True),
     "qwen2_vl": Family(qkv_bias=True),
     "qwen2_vl_text": Family(qkv_bias=True),
-    "qwen2_5_vl": Family(qkv_bias=True),
-    "qwen2_5_vl_text": Family(qkv_bias=True),
+    "qwen2_5_vl": Family(qkv_bias=True, hidden_copies=3),
+    "qwen2_5_vl_text": Family(qkv_bias=True, hidden_copies=3),
     "qwen2_moe": Family(qkv_bias=True, shared_expert_gate=True),
     "qwen3": Family(qk_norm="head"),
     "qwen3_moe": Family(qk_norm="head"),
@@ -65,19 +67,19 @@ _FAMILIES: dict[str, Family] = {
     "qwen3_5_text": _QWEN3_NEXT,
     "qwen3_5_moe_text": replace(_QWEN3_NEXT, shared_expert_gate=True),
     "gemma": _LLAMA,
-    "gemma2": Family(norms=4, pattern=2),
-    "gemma3_text": Family(norms=4, qk_norm="head", pattern=6),
+    "gemma2": Family(norms=4, hidden_copies=5, pattern=2),
+    "gemma3_text": Family(norms=4, hidden_copies=5, qk_norm="head", pattern=6),
     "gpt_oss": Family(qkv_bias=True, o_bias=True, expert_bias=True, sinks=True, pattern=2),
     "llama4_text": Family(pattern=4, local="chunked_attention", shared_expert=True, interleaved_experts=True),
     "glm4": Family(norms=4),
     "glm": _LLAMA,
     "glm4_moe": Family(bias_on_output=False),
     "olmo": Family(norms=0),
-    "olmo2": Family(qk_norm="all"),
-    "olmo3": Family(qk_norm="all", pattern=4),
+    "olmo2": Family(hidden_copies=7, qk_norm="all"),
+    "olmo3": Family(hidden_copies=7, qk_norm="all", pattern=4),
     "olmoe": Family(qk_norm="all"),
-    "cohere": Family(norms=1),
-    "cohere2": Family(norms=1, pattern=4),
+    "cohere": Family(norms=1, hidden_copies=5),
+    "cohere2": Family(norms=1, hidden_copies=5, pattern=4),
     "starcoder2": Family(gated=False, qkv_bias=True, o_bias=True, mlp_bias=True),
     "phi": Family(qkv_bias=True, o_bias=True, mlp_bias=True, gated=False, norms=1),
     "falcon": Family(gated=False),

@@ -18,9 +18,6 @@ BLOCK_TOKENS = 16
 LATENT_BLOCK_TOKENS = 64
 """MLA kernels on Hopper and Blackwell take this many."""
 
-_STATE_BYTES = 4
-"""A linear layer's state is kept in float32, its convolution's in the model's type."""
-
 
 @dataclass(frozen=True)
 class CacheSpec:
@@ -70,9 +67,20 @@ def kv_bytes(model_bytes: int, kv_cache_dtype: str) -> int:
     return 1 if kv_cache_dtype.startswith(("fp8", "int8")) else model_bytes
 
 
-def cache_layout(model: Model, layers: range, settings: Settings, wide: int) -> CacheLayout:
-    """The layout for the layers of one pipeline stage; groups are made over the whole model, then cut to the stage."""
-    specs = _unified([_spec(layer, settings, wide) for layer in model.layers])
+def cache_layout(
+    model: Model, layers: range, settings: Settings, wide: int, draft: tuple[Layer, ...] = ()
+) -> CacheLayout:
+    """The layout for the layers of one pipeline stage; groups are made over the whole model, then cut to the stage.
+
+    `draft`: the layers of a draft model, which share the pool.
+    """
+    kept = [_spec(layer, settings, wide) for layer in (*model.layers, *draft)]
+    layers = layers if not draft else range(layers.start, len(kept))
+    if len({(spec.block_tokens, spec.window, spec.chunk, spec.state) for spec in kept}) == 1 and not kept[0].state:
+        # all need the same blocks, so all stand side by side in each, whatever their pages' sizes
+        mine = sum(spec.page_bytes for index, spec in enumerate(kept) if index in layers)
+        return CacheLayout((kept[0],), mine)
+    specs = _unified(kept)
     buckets: dict[CacheSpec, list[int]] = defaultdict(list)
     for index, spec in enumerate(specs):
         buckets[spec].append(index)
@@ -105,7 +113,8 @@ def _spec(layer: Layer, settings: Settings, wide: int) -> CacheSpec:
         case LinearState() as state:
             keys, values = state.key_heads * state.key_dim // size, state.value_heads * state.value_dim // size
             convolution = (state.convolution - 1) * (2 * keys + values) * wide
-            return CacheSpec(values * state.key_dim * _STATE_BYTES + convolution, 0, state=True)
+            one = 4 if state.wide else wide
+            return CacheSpec(values * state.key_dim * one + convolution, 0, state=True)
 
 
 def _unified(specs: list[CacheSpec]) -> list[CacheSpec]:

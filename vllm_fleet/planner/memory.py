@@ -1,7 +1,7 @@
 """What a model takes of each GPU, and what is left for the KV cache: the sum that vLLM does when it starts.
 
     requested = gpu_memory_utilization x memory as CUDA sees it
-    KV cache  = requested - weights - peak activation - non-torch - CUDA graphs
+    KV cache  = requested - weights - peak activation - sampler's buffers - non-torch - CUDA graphs
 
 Source: vLLM 0.33, v1/worker/gpu_worker.py (determine_available_memory). Measured against it: docs/performance.md.
 """
@@ -10,15 +10,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from vllm_fleet.planner.activations import activation_bytes, graph_bytes, non_torch_bytes
+from vllm_fleet.planner.activations import activation_bytes, buffer_bytes, graph_bytes, non_torch_bytes
 from vllm_fleet.planner.kv_cache import CacheLayout, cache_layout
+from vllm_fleet.planner.loading import extra_bytes
 from vllm_fleet.planner.model import Model
 from vllm_fleet.planner.quantization import ON_LOAD, Quantization
 from vllm_fleet.planner.settings import Settings
 from vllm_fleet.planner.speed import Ceilings, ceilings
-from vllm_fleet.planner.weights import checkpoint_share, dtype_bytes, extra_bytes, stages
+from vllm_fleet.planner.weights import checkpoint_share, dtype_bytes, stages
 from vllm_fleet.schema import Problem
 from vllm_fleet.schema.gpu import Gpu
 
@@ -31,6 +32,8 @@ class Subject:
     quantization: Quantization | None = None
     checkpoint_bytes: int | None = None
     """All tensors of the checkpoint, from their headers; None: derived from config.json."""
+    draft: Subject | None = None
+    """The model that drafts tokens for it (speculative decoding), on the same GPUs."""
 
     def problems(self, settings: Settings) -> list[Problem]:
         """Settings that contradict the model; the paths are fields of Settings."""
@@ -45,6 +48,8 @@ class GpuMemory:
     layers: range
     weights: int
     activation: int
+    buffers: int
+    """What the sampler keeps."""
     non_torch: int
     cuda_graphs: int
     kv_cache: int
@@ -86,13 +91,18 @@ def estimate(subject: Subject, settings: Settings, gpu: Gpu) -> Estimate:
     requested = math.ceil(gpu.memory_bytes * settings.gpu_memory_utilization)
     memory, layouts = [], []
     for stage, layers in enumerate(stages(len(model.layers), settings.pipeline_parallel_size)):
-        weights = _weights(subject, quantization, settings, stage)
+        weights = _weights(subject, quantization, settings, gpu, stage)
+        draft = subject.draft if stage == settings.pipeline_parallel_size - 1 else None
+        if draft:
+            whole = replace(settings, pipeline_parallel_size=1, quantization=None)
+            weights += _weights(draft, draft.quantization, whole, gpu, 0)
         activation = activation_bytes(model, quantization, settings, gpu, model_len, stage)
+        buffers = buffer_bytes(model, settings, gpu, stage)
         non_torch = non_torch_bytes(settings)
         graphs = graph_bytes(model, settings, gpu, layers)
-        left = settings.kv_cache_memory_bytes or requested - weights - activation - non_torch - graphs
-        memory.append(GpuMemory(stage, layers, weights, activation, non_torch, graphs, left))
-        layouts.append(cache_layout(model, layers, settings, wide))
+        left = settings.kv_cache_memory_bytes or requested - weights - activation - buffers - non_torch - graphs
+        memory.append(GpuMemory(stage, layers, weights, activation, buffers, non_torch, graphs, left))
+        layouts.append(cache_layout(model, layers, settings, wide, draft.model.layers if draft else ()))
     counted = [
         layout.tokens(stage.kv_cache, model_len, in_flight) for stage, layout in zip(memory, layouts, strict=True)
     ]
@@ -154,10 +164,10 @@ def longest_model_len(found: Estimate) -> int:
     return low
 
 
-def _weights(subject: Subject, quantization: Quantization | None, settings: Settings, stage: int) -> int:
+def _weights(subject: Subject, quantization: Quantization | None, settings: Settings, gpu: Gpu, stage: int) -> int:
     """Weights of a stage's GPU: derived, and scaled to the checkpoint's true size where that is known."""
     derived = checkpoint_share(subject.model, quantization, settings, stage)
     if subject.checkpoint_bytes is not None:
         whole = checkpoint_share(subject.model, subject.quantization, Settings(), 0)
         derived = derived * subject.checkpoint_bytes // whole
-    return derived + extra_bytes(subject.model, settings, stage)
+    return derived + extra_bytes(subject.model, quantization, settings, gpu, stage)

@@ -74,6 +74,8 @@ class LinearState:
     key_dim: int
     value_dim: int
     convolution: int
+    wide: bool = False
+    """Whether the state is kept in float32, whatever the model's type."""
 
 
 @dataclass(frozen=True)
@@ -256,8 +258,9 @@ def _gated_delta_net(text: TextConfig) -> tuple[LinearState, tuple[Linear, ...]]
     key_heads, value_heads = text.linear_key_heads, text.linear_value_heads
     keys, values = key_heads * text.linear_key_head_dim, value_heads * text.linear_value_head_dim
     mixer = LinearState(
-        key_heads, value_heads, text.linear_key_head_dim, text.linear_value_head_dim, text.linear_conv_kernel
-    )
+        key_heads, value_heads, text.linear_key_head_dim, text.linear_value_head_dim, text.linear_conv_kernel,
+        wide=text.state_dtype == "float32",
+    )  # fmt: skip
     return mixer, (
         Linear("linear_attn.in_proj_qkvz", text.hidden_size, 2 * keys + 2 * values, "outputs"),
         Linear("linear_attn.in_proj_ba", text.hidden_size, 2 * value_heads, "outputs", plain=True),

@@ -45,6 +45,8 @@ class TextConfig(BaseModel):
         "max_position_embeddings", "n_positions", "max_seq_len", "max_sequence_length", "seq_length", default=2048
     )
     rope: dict[str, Any] = _named("rope_parameters", "rope_scaling", default={})
+    rope_local_base_freq: float | None = None
+    rotary_share: Annotated[float, Field(gt=0, le=1)] = _named("partial_rotary_factor", "rotary_pct", default=1.0)
     tie_word_embeddings: bool | None = None
     dtype: str | None = _named("dtype", "torch_dtype", default=None)
 
@@ -96,6 +98,7 @@ class TextConfig(BaseModel):
     linear_value_heads: _Count = _named("linear_num_value_heads", default=0)
     linear_key_head_dim: _Count = 0
     linear_value_head_dim: _Count = 0
+    state_dtype: str | None = _named("mamba_ssm_dtype", default=None)
     linear_conv_kernel: Annotated[int, Field(ge=1, le=1000)] = _named("linear_conv_kernel_dim", default=4)
 
 

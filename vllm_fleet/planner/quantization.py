@@ -33,6 +33,11 @@ class Format:
     compute: Compute = "fp16"
     """What the tensor cores multiply in: fp16 where weights are expanded first (weight-only formats)."""
 
+    @property
+    def microscaled(self) -> bool:
+        """MXFP4: 32 numbers share a scale of one byte."""
+        return self.bits == 4 and self.group == 32 and self.scale_bytes == 1
+
     def weight_bytes(self, inputs: int, outputs: int) -> int:
         """One matrix of `outputs` x `inputs`."""
         if self.block:

@@ -68,12 +68,16 @@ def _remedy(remedy: Remedy) -> dict[str, Any]:
     }
 
 
-def memory_problem(found: Estimate, path: str) -> Problem | None:
-    """The line for a model that does not fit: how much is missing, and the changes that make it fit."""
+def memory_problem(found: Estimate, model_path: str, length_path: str) -> Problem | None:
+    """The line for a model that does not fit: how much is missing, and the changes that make it fit.
+
+    It names the model where its weights alone are too large, else the length that has no room.
+    """
     if found.fits:
         return None
-    tightest = found.tightest
+    tightest, path = found.tightest, length_path
     if tightest.kv_cache <= 0:
+        path = model_path
         have = found.gpu.memory_bytes * found.settings.gpu_memory_utilization
         what = f"weights take {gib(tightest.weights)} of the {gib(have)} a GPU, which leaves no KV cache"
     else:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 
-from vllm_fleet.planner.catalogue import config_of, subject_of
-from vllm_fleet.planner.memory import Estimate, estimate
+from vllm_fleet.planner.catalogue import catalogued, config_of, subject_of
+from vllm_fleet.planner.memory import Estimate, Subject, estimate
+from vllm_fleet.planner.model_config import read_model_config
 from vllm_fleet.planner.placement import Placement, heads
 from vllm_fleet.planner.report import memory_problem, surely_too_large
 from vllm_fleet.planner.settings import settings_of
@@ -57,8 +59,8 @@ def _size(service: Service, engines: list[Placement]) -> Sizing:
     problems += [
         Problem(f"{path}.{each.path}", each.problem, each.fix) for each in found.subject.problems(found.settings)
     ]
-    misfit = None if problems else memory_problem(found, f"{path}.max_model_len")
-    return Sizing(service, found, tuple(reasons), tuple(problems), misfit)
+    misfit = None if problems else memory_problem(found, f"{path}.model", f"{path}.max_model_len")
+    return Sizing(service, found, (*reasons, *_speculation(service, found)), tuple(problems), misfit)
 
 
 def _estimate(service: Service, engines: list[Placement]) -> Estimate | str:
@@ -72,4 +74,21 @@ def _estimate(service: Service, engines: list[Placement]) -> Estimate | str:
     config = config_of(service.model)
     if not config:
         return f"not sized: {service.model.name} is not in the catalogue; give its config.json (model=...(config=...))"
-    return estimate(subject_of(config), settings_of(service), min(known, key=lambda card: card.memory_bytes))
+    subject = replace(subject_of(config), draft=_draft(service))
+    return estimate(subject, settings_of(service), min(known, key=lambda card: card.memory_bytes))
+
+
+def _draft(service: Service) -> Subject | None:
+    """The draft model of a service's speculative configuration, where the catalogue has it."""
+    speculative = service.options.get("speculative-config")
+    name = speculative.get("model") if isinstance(speculative, dict) else None
+    path = catalogued(name) if isinstance(name, str) else None
+    return subject_of(read_model_config(path, str(name))) if path else None
+
+
+def _speculation(service: Service, found: Estimate) -> Iterator[str]:
+    """What was made of a speculative configuration."""
+    speculative = service.options.get("speculative-config")
+    if isinstance(speculative, dict) and speculative.get("model"):
+        counted = "its weights and KV cache are counted" if found.subject.draft else "not in the catalogue, not counted"
+        yield f"draft model {speculative['model']}: {counted}"

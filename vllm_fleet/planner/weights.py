@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from vllm_fleet.planner.model import LatentAttention, Layer, Linear, Model
-from vllm_fleet.planner.quantization import DTYPE_BYTES, Quantization
+from vllm_fleet.planner.model import Layer, Linear, Model
+from vllm_fleet.planner.quantization import DTYPE_BYTES, Format, Quantization
 from vllm_fleet.planner.settings import Settings
 
 _VOCABULARY_PADDING = 64
@@ -39,15 +39,6 @@ def checkpoint_share(model: Model, quantization: Quantization | None, settings: 
     return total
 
 
-def extra_bytes(model: Model, settings: Settings, stage: int) -> int:
-    """Bytes that vLLM adds to the weights while it loads them."""
-    wide = dtype_bytes(model, settings)
-    mine = stages(len(model.layers), settings.pipeline_parallel_size)[stage]
-    mixers = [model.layers[index].mixer for index in mine]
-    absorbed = sum(_absorbed_bytes(mixer, settings, wide) for mixer in mixers if isinstance(mixer, LatentAttention))
-    return absorbed + _rope_bytes(model, wide)
-
-
 def vocabulary_share(model: Model, settings: Settings) -> int:
     """Rows of the embedding on one GPU, padding included."""
     padded = -(-model.vocab_size // _VOCABULARY_PADDING) * _VOCABULARY_PADDING
@@ -55,14 +46,23 @@ def vocabulary_share(model: Model, settings: Settings) -> int:
 
 
 def _layer_bytes(layer: Layer, index: int, quantization: Quantization | None, settings: Settings, wide: int) -> int:
-    total = layer.other_parameters * wide
-    for linear in layer.linears:
-        inputs, outputs, copies = share(linear, settings)
-        name = f"model.layers.{index}.{linear.name}"
-        form = None if linear.plain or not quantization else quantization.format_of(name, linear.expert)
-        one = form.weight_bytes(inputs, outputs) if form else inputs * outputs * wide
-        total += copies * (one + (outputs * wide if linear.bias else 0))
-    return total
+    return layer.other_parameters * wide + sum(
+        linear_bytes(linear, format_of(linear, index, quantization), settings, wide) for linear in layer.linears
+    )
+
+
+def format_of(linear: Linear, index: int, quantization: Quantization | None) -> Format | None:
+    """How a matrix of the layer with this index is quantized, None where it is not."""
+    if linear.plain or not quantization:
+        return None
+    return quantization.format_of(f"model.layers.{index}.{linear.name}", linear.expert)
+
+
+def linear_bytes(linear: Linear, form: Format | None, settings: Settings, wide: int) -> int:
+    """A matrix on one GPU, with its bias."""
+    inputs, outputs, copies = share(linear, settings)
+    one = form.weight_bytes(inputs, outputs) if form else inputs * outputs * wide
+    return copies * (one + (outputs * wide if linear.bias else 0))
 
 
 def share(linear: Linear, settings: Settings) -> tuple[int, int, int]:
@@ -87,18 +87,3 @@ def _part(length: int, heads: int | None, size: int) -> int:
     if heads:
         return length // heads * max(1, -(-heads // size))
     return -(-length // size)
-
-
-def _absorbed_bytes(mixer: LatentAttention, settings: Settings, wide: int) -> int:
-    """Copies of kv_b_proj by head for decoding (W_UK_T and W_UV in vLLM's mla_attention.py), never quantized."""
-    heads = -(-mixer.heads // settings.tensor_parallel_size)
-    return heads * (mixer.nope_dim + mixer.value_dim) * mixer.rank * wide
-
-
-def _rope_bytes(model: Model, wide: int) -> int:
-    """The table of sines and cosines that all layers share."""
-    mixer = next((layer.mixer for layer in model.layers if hasattr(layer.mixer, "heads")), None)
-    if mixer is None:
-        return 0
-    width = mixer.rope_dim if isinstance(mixer, LatentAttention) else getattr(mixer, "head_dim", 0)
-    return model.config.max_position_embeddings * width * wide
