@@ -23,7 +23,7 @@ def find_model(wanted: str) -> tuple[ModelConfig, Path | None]:
     path = Path(wanted)
     if os.path.exists(path):  # unlike Path.exists, False for names too long to be a file's
         return read_model_config(path), path if path.is_dir() else None
-    if not re.fullmatch(r"[\w.-]+/[\w.-]+", wanted):
+    if not re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", wanted):
         raise ConfigError(f"{wanted}: no such file, and no model's name (organisation/name); {_meant(wanted)}")
     shipped = catalogued(wanted)
     if shipped:
