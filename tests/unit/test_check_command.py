@@ -102,6 +102,8 @@ def test_a_file_of_commands(tmp_path: Path) -> None:
         ("podman run docker.io/vllm/vllm-openai@sha256:00 x\n", 1),
         ("python3 -m vllm.entrypoints.api_server\n", 0),
         ("vllm serve x \\", 1),
+        ("nohup vllm serve x --port $PORT --max-num-seqs ${N:-5} $MORE > log 2>&1 &\n", 1),
+        ('vllm serve "$MODEL" "$@" </dev/null\n', 1),
     ],
 )
 def test_commands_that_are_found(tmp_path: Path, text: str, count: int) -> None:

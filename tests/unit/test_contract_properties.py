@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import shlex
 from typing import Any
 
 import pytest
@@ -89,6 +90,12 @@ def test_no_option_of_a_service_raises(option: str, value: Any) -> None:
 def test_no_file_raises(text: str) -> None:
     check_text(snapshot(), text, "f")
     check_text(snapshot(), f"vllm serve {text}", "f")
+
+
+@given(st.lists(WORD, max_size=6))
+def test_every_problem_is_one_printable_line(words: list[str]) -> None:
+    found, _ = check_text(snapshot(), f"vllm serve x {shlex.join(words)}", "f")
+    assert all(str(problem).isprintable() for problem in found)
 
 
 @given(JSON, VERSION)

@@ -182,6 +182,12 @@ def test_every_problem_at_once_and_each_once() -> None:
     ]
 
 
+def test_nesting_without_end_is_a_problem_like_any_other() -> None:
+    (found,) = of_command(f"vllm serve x --hf-overrides '{'{' * 100_000}'")
+    assert found.problem.startswith("must be JSON, got '{{{{")
+    assert of_command("vllm serve x --hf-overrides.a " + "[" * 100_000) == []
+
+
 def test_an_unsupported_version() -> None:
     old = service("chat", "meta-llama/Llama-3.1-8B-Instruct", hosts=["gpu1"])
     old = old.model_copy(update={"runtime": old.runtime.model_copy(update={"vllm": "0.11.0"})})

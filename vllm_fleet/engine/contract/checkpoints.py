@@ -91,11 +91,10 @@ def runner(engine: Engine) -> Iterator[Problem]:
 
 
 def architecture(engine: Engine) -> Iterator[Problem]:
-    """ModelRegistry (0.33); what it does not know may still run on transformers' own code (model_impl)."""
+    """ModelRegistry (0.33); unless it is told otherwise, vLLM runs what it does not know on transformers' code."""
     names = engine.config.get("architectures") or []
-    known = set().union(*engine.snapshot.architectures.values())
-    ours = {"auto", "transformers"} & {engine.get("model-impl", "auto")}
-    if names and not known & set(names) and not ours:
+    known = frozenset().union(*engine.snapshot.architectures.values())
+    if names and not known & set(names) and engine.get("model-impl") == "vllm":
         yield engine.problem("model", f"vLLM {engine.snapshot.version} has no {names[0]}", "use a newer vLLM")
 
 

@@ -13,6 +13,7 @@ from vllm_fleet.engine.contract.models import config_of
 from vllm_fleet.engine.contract.parse import parse
 from vllm_fleet.engine.contract.rules import Engine
 from vllm_fleet.engine.contract.snapshot import Snapshot
+from vllm_fleet.engine.contract.values import in_one_line
 from vllm_fleet.schema.errors import Problem
 from vllm_fleet.schema.weights import Weights
 
@@ -43,7 +44,7 @@ def check_text(snapshot: Snapshot, text: str, name: str) -> tuple[list[Problem],
         else:
             count += 1
             problems += check_command(snapshot, found, name)
-    return problems, count
+    return list(in_one_line(problems)), count
 
 
 def check_command(snapshot: Snapshot, command: Command, name: str) -> Iterator[Problem]:
@@ -52,7 +53,7 @@ def check_command(snapshot: Snapshot, command: Command, name: str) -> Iterator[P
     def path_of(option: str) -> str:
         return f"{name}:{_line_of(command, f'--{option}')}: --{option}"
 
-    line = parse(snapshot, command.arguments, path_of)
+    line = parse(snapshot, command.arguments, path_of, shell=True)
     model = line.values.get("model") or line.model
     line.model = str(model) if model else None
     path = f"{name}:{command.lines[0][0]}: "
@@ -79,12 +80,12 @@ def _weights(model: str | None) -> Weights:
 
 def _start(command: Command, path: str, model_path: str, size: int) -> Iterator[Problem]:
     """How the command starts vLLM. Source: vllm/entrypoints/openai/api_server.py and cli/serve.py (0.33)."""
-    program = PurePath(command.before[0]).name
+    launcher = next((word for word in command.before if PurePath(word).name in _LAUNCHERS), None)
     given_as_option = any(word == "--model" or word.startswith("--model=") for word in command.arguments)
-    if program in _LAUNCHERS:
+    if launcher:
         size_option = f" --tensor-parallel-size {size}" if size > 1 else ""
         yield Problem(
-            path + program,
+            path + PurePath(launcher).name,
             "starts one whole server a GPU, and each takes all of them",
             f"write vllm serve MODEL{size_option} (--nnodes, --node-rank and --master-addr for several hosts)",
         )
@@ -133,13 +134,16 @@ def _joined(text: str) -> Iterator[list[tuple[int, str]]]:
         yield parts
 
 
+_REDIRECTION = re.compile(r"\d*[<>]")
+
+
 def _split(line: str) -> Iterator[list[str]]:
     """The simple commands of a line, as words. Raises ValueError for a quote without its end."""
     lexer = shlex.shlex(line, posix=True, punctuation_chars=";|&")
     lexer.whitespace_split, lexer.commenters = True, ""
     words: list[str] = []
     for word in lexer:
-        if word.startswith("#"):
+        if word.startswith("#") or _REDIRECTION.match(word):
             break
         if word and set(word) <= set(";|&"):
             yield words
@@ -156,7 +160,8 @@ def _command(lines: tuple[tuple[int, str], ...], words: list[str]) -> Command | 
     """The command that these words are, None where it does not serve with vLLM."""
     environment: dict[str, str] = {}
     while words and (match := _ASSIGNMENT.fullmatch(words[0])):
-        environment[match[1]] = match[2]
+        if "$" not in match[2]:  # only the shell knows it
+            environment[match[1]] = match[2]
         words = words[1:]
     words = words[1:] if words[:1] == ["$"] else words
     for index, word in enumerate(words):

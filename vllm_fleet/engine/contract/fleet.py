@@ -12,6 +12,7 @@ from vllm_fleet.engine.contract.parse import parse
 from vllm_fleet.engine.contract.ports import ports
 from vllm_fleet.engine.contract.rules import Engine, Rule
 from vllm_fleet.engine.contract.snapshot import Snapshot
+from vllm_fleet.engine.contract.values import in_one_line
 from vllm_fleet.planner.placement import Placement
 from vllm_fleet.schema import ConfigError, Fleet, Service
 from vllm_fleet.schema.errors import Problem
@@ -40,7 +41,7 @@ def check_fleet(fleet: Fleet, placements: list[Placement], used_metrics: Mapping
             found += engine_problems(version, placement, gpus)
     for version in versions.values():
         found += metrics.check(version, used_metrics)
-    return list(dict.fromkeys(found))
+    return list(dict.fromkeys(in_one_line(found)))
 
 
 def engine_problems(version: Snapshot, placement: Placement, gpus: Mapping[str, Gpu]) -> Iterator[Problem]:

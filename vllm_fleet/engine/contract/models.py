@@ -33,6 +33,6 @@ def config_path(model: Weights) -> Path | None:
 def _read(path: Path) -> Mapping[str, Any]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}  # `fleet plan` and vLLM say what is wrong with it
     return content if isinstance(content, dict) else {}

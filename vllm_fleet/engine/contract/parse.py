@@ -16,6 +16,7 @@ from vllm_fleet.engine.contract.snapshot import Kind, Snapshot
 from vllm_fleet.engine.contract.values import Refused, meant, read, unknown_keys
 from vllm_fleet.schema.errors import Problem
 
+_VARIABLE = re.compile(r"[$`]")
 _NUMBER = re.compile(r"-\d+$|-\d*\.\d+$")
 
 
@@ -26,6 +27,8 @@ class CommandLine:
     snapshot: Snapshot
     path_of: Callable[[str], str]
     """Where a user finds an option, by its name without dashes."""
+    shell: bool = False
+    """Whether a word may hold a variable that only a shell knows: such a word is not looked at."""
     model: str | None = None
     values: dict[str, Any] = field(default_factory=dict)
     """False for a flag that is negated."""
@@ -35,9 +38,11 @@ class CommandLine:
         self.problems.append(Problem(self.path_of(option), problem, fix))
 
 
-def parse(snapshot: Snapshot, arguments: Sequence[str], path_of: Callable[[str], str]) -> CommandLine:
+def parse(
+    snapshot: Snapshot, arguments: Sequence[str], path_of: Callable[[str], str], shell: bool = False
+) -> CommandLine:
     """Read what follows `vllm serve`. Never raises: what is wrong stands in `problems`."""
-    found = CommandLine(snapshot, path_of)
+    found = CommandLine(snapshot, path_of, shell)
     objects: dict[str, Any] = {}
     words = list(arguments)
     while words:
@@ -123,7 +128,7 @@ def _take(words: list[str], kind: Kind | None, inner: list[str]) -> list[str]:
 def _positional(found: CommandLine, word: str) -> None:
     if found.model is None:
         found.model = word
-    else:
+    elif not (found.shell and _VARIABLE.search(word)):
         found.refuse("model", f"{word!r} stands where vLLM expects an option", "quote it, or put the option before it")
 
 
@@ -139,7 +144,7 @@ def _nest(into: dict[str, Any], keys: list[str], text: str) -> None:
         return
     try:
         into[last] = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         into[last] = text
 
 
@@ -156,6 +161,8 @@ def _give(found: CommandLine, name: str, negated: bool, given: list[str], equals
             found.values[name] = True
         else:
             found.refuse(name, "needs a value", "add it")
+        return
+    if found.shell and any(map(_VARIABLE.search, given)):
         return
     values = []
     for text in given:

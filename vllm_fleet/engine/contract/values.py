@@ -159,7 +159,7 @@ def _number(convert: type[int] | type[float], given: Any, wanted: str) -> int | 
 def _json(text: str) -> Any:
     try:
         return json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         raise Refused(f"must be JSON, got {_short(text)}", "write it as '{\"key\": ...}' in single quotes") from None
 
 
@@ -172,6 +172,17 @@ _EXAMPLES: Mapping[str, Any] = {
     "SpeculativeConfig": {"method": "ngram", "num_speculative_tokens": 5, "prompt_lookup_max": 4},
     "StructuredOutputsConfig": {"backend": "xgrammar"},
 }
+
+
+def in_one_line(problems: Iterable[Problem]) -> Iterator[Problem]:
+    """The problems with what no line can hold, which users' words may have, written as escapes."""
+    for problem in problems:
+        parts = (problem.path, problem.problem, problem.fix)
+        yield Problem(*("".join(map(_escaped, part)) if not part.isprintable() else part for part in parts))
+
+
+def _escaped(character: str) -> str:
+    return character if character.isprintable() else repr(character)[1:-1]
 
 
 def _short(value: Any) -> str:
