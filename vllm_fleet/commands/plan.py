@@ -131,7 +131,12 @@ def _settings(subject: Subject, count: int | None, options: dict[str, Any]) -> S
         room = max((count or 1) // beside, 1)
         sizes = tensor_parallel_sizes(subject.model, room)
         options["tensor_parallel_size"] = max(
-            (size for size in sizes if not split_problems(subject, Settings(tensor_parallel_size=size))), default=1
+            (
+                size
+                for size in sizes
+                if not split_problems(subject, Settings(**{**options, "tensor_parallel_size": size}))
+            ),
+            default=1,
         )
     return Settings(**options)
 
@@ -231,14 +236,20 @@ def _memory_table(rows: list[tuple[str, Estimate]], title: str) -> Table:
     """A row a service, or one a pipeline stage where there are several; the last columns are the whole replica's."""
     table = Table(title=title, caption="GiB of each GPU; ceilings in tokens/s of a replica", caption_justify="left")
     table.add_column("service", overflow="fold")
-    columns = ("weights", "activa-\ntion", "non-\ntorch", "CUDA\ngraphs", "KV\ncache", "KV\ntokens",
+    columns = ("weights", "activa-\ntion", "other", "CUDA\ngraphs", "KV\ncache", "KV\ntokens",
                "requests at\nfull length", "decode\n1 stream", "decode\nall", "prefill")  # fmt: skip
     for name in columns:
         table.add_column(name, justify="right", overflow="fold")
     for name, found in rows:
         for stage in found.stages:
             shown = f"{name} stage {stage.stage}" if len(found.stages) > 1 else name
-            sizes = (stage.weights, stage.activation, stage.non_torch, stage.cuda_graphs, max(stage.kv_cache, 0))
+            sizes = (
+                stage.weights,
+                stage.activation,
+                stage.buffers + stage.non_torch,
+                stage.cuda_graphs,
+                max(stage.kv_cache, 0),
+            )
             cells = [shown, *(f"{size / GIB:.1f}" for size in sizes)]
             table.add_row(*cells, *(_replica_cells(found) if stage.stage == 0 else []))
     return table

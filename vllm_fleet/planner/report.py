@@ -48,6 +48,7 @@ def _bytes_of(memory: GpuMemory) -> dict[str, int]:
     return {
         "weights_bytes": memory.weights,
         "activation_bytes": memory.activation,
+        "buffer_bytes": memory.buffers,
         "non_torch_bytes": memory.non_torch,
         "cuda_graph_bytes": memory.cuda_graphs,
         "kv_cache_bytes": max(memory.kv_cache, 0),
