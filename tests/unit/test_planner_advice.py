@@ -68,7 +68,7 @@ def test_bitsandbytes_has_better_neighbours():
 
 
 def test_more_gpus_than_key_value_heads_are_pointed_out():
-    found = {each.change: each.reason for each in given(LLAMA, "h200", tensor_parallel_size=2)}
+    found = {each.change: each.reason for each in given(LLAMA, "h100-sxm", tensor_parallel_size=16)}
     assert found["tensor_parallel_size=8"] == "the model has 8 key-value heads: on 16 GPUs each is kept 2 times"
     assert "tensor_parallel_size=8" not in changes(LLAMA, "h100-sxm", tensor_parallel_size=8)
     # MLA has one latent vector, whatever the number of GPUs

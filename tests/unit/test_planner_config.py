@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from tests.unit.models import small, small_config
@@ -288,7 +288,25 @@ def damaged(draw: st.DrawFn) -> dict[str, Any]:
     return values
 
 
+def changed(number: int, **changes: Any) -> dict[str, Any]:
+    return {**copy.deepcopy(GOOD[number]), **changes}
+
+
 @settings(max_examples=250, deadline=None, derandomize=True)
+@example(changed(0, rope_scaling={"rope_type": "linear", "factor": math.inf}))
+@example(changed(0, rope_scaling={"rope_type": "linear", "factor": 10**400}))
+@example(changed(0, layer_types=["linear_attention"] * 4))
+@example(changed(1, moe_layer_freq=0))
+@example(changed(2, linear_conv_kernel_dim=0))
+@example(
+    changed(
+        4,
+        quantization_config={
+            "quant_method": "compressed-tensors",
+            "config_groups": {"group_0": {**GROUP, "targets": 5}},
+        },
+    )
+)
 @given(damaged())
 def test_a_damaged_configuration_is_sized_or_refused(values):
     try:

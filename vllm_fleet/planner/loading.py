@@ -115,7 +115,7 @@ def _positions(table: dict[str, Any], model: Model) -> int:
     positions = model.config.max_position_embeddings
     factor = table.get("factor")
     kind = table.get("rope_type", table.get("type"))
-    if kind == "linear" and isinstance(factor, int | float) and factor > 1:
+    if kind == "linear" and isinstance(factor, int | float) and 1 < factor <= 1000:
         return int(positions * factor)
     # MRotaryEmbedding: videos have positions beyond the text's
     return positions * 4 if "mrope_section" in table else positions
