@@ -109,6 +109,35 @@ def test_a_venv_sees_its_gpus_through_the_environment(tmp_path):
     assert command[1:3] == ["serve", MODEL]
 
 
+def on_islands(**changes):
+    """An engine whose tensor parallel groups are pairs that NVLink joins: GPUs 1 and 5, then 2 and 6."""
+    host = Host(name="gpu-1", address="10.0.1.1", groups=("gpu",), gpus=8, nvlink_groups=[[1, 5], [2, 6]])
+    values = {"tensor_parallel_size": 2, "pipeline_parallel_size": 2, **changes}
+    placement = place(fleet(service(**values), hosts=[host, OPS_1]))[0]
+    assert placement.gpus == (1, 5, 2, 6)
+    return placement
+
+
+def test_a_venv_sees_its_gpus_in_the_order_of_their_ranks(tmp_path):
+    lock = tmp_path / "lock.txt"
+    lock.write_text("vllm==0.33.0 --hash=sha256:" + "0" * 64)
+    placement = on_islands(runtime=Venv(python="/usr/bin/python3.12", requirements=str(lock)))
+    assert environment(placement)["CUDA_VISIBLE_DEVICES"] == "1,5,2,6"
+
+
+def test_a_container_numbers_its_gpus_by_their_bus_and_puts_them_in_the_order_of_their_ranks():
+    placement = on_islands()
+    # it is given 1, 2, 5 and 6 and calls them 0 to 3: 1 and 5 are its first and third
+    assert environment(placement)["CUDA_VISIBLE_DEVICES"] == "0,2,1,3"
+    command = start_command(placement)
+    devices = [argument for argument in command if argument.startswith("nvidia.com/gpu=")]
+    assert sorted(devices) == [f"nvidia.com/gpu={gpu}" for gpu in (1, 2, 5, 6)]
+
+
+def test_a_container_whose_gpus_lie_in_order_is_told_nothing():
+    assert "CUDA_VISIBLE_DEVICES" not in environment(only(tensor_parallel_size=4))
+
+
 def test_what_the_service_sets_in_the_environment_wins():
     changed = environment(only(env={"VLLM_EXECUTE_MODEL_TIMEOUT_SECONDS": "30"}))
     assert changed == COMMON | {"VLLM_HOST_IP": "10.0.1.1", "VLLM_EXECUTE_MODEL_TIMEOUT_SECONDS": "30"}

@@ -23,7 +23,7 @@ def changes(name: str, card: str, **settings: Any) -> list[str]:
     return [each.change for each in given(name, card, **settings)]
 
 
-WEIGHTS_FP8 = 'quantization="fp8", or an FP8 checkpoint'
+WEIGHTS_FP8 = 'quantization="fp8_per_tensor", or an FP8 checkpoint'
 CACHE_FP8 = 'kv_cache_dtype="fp8"'
 FOUR_BITS = "a 4-bit AWQ or GPTQ checkpoint"
 

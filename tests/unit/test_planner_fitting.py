@@ -31,7 +31,7 @@ def test_what_misses_by_its_context_gets_a_shorter_one_first():
     assert kinds(remedies(found)) == [
         ("max_model_len",),
         ('kv_cache_dtype="fp8"',),
-        ('quantization="fp8"',),
+        ('quantization="fp8_per_tensor"',),
         ("tensor_parallel_size=8",),
     ]
 
@@ -50,7 +50,7 @@ def test_a_suggested_context_is_round_and_keeps_off_the_edge():
     "name, card, settings, expected",
     [
         # weights beyond the card: half of them fit, or more GPUs
-        ("Qwen/Qwen2.5-72B-Instruct", "h200", {}, [('quantization="fp8"',), ("tensor_parallel_size=2",)]),
+        ("Qwen/Qwen2.5-72B-Instruct", "h200", {}, [('quantization="fp8_per_tensor"',), ("tensor_parallel_size=2",)]),
         # neither half of them nor two GPUs are enough
         (LLAMA_70B, "h100-sxm", {}, [("tensor_parallel_size=4",)]),
         # without FP8, a 4-bit checkpoint
@@ -73,7 +73,7 @@ def test_the_shortest_list_for(name, card, settings, expected):
 def test_where_no_single_change_is_enough_there_are_two():
     # 32 GPUs of 22 GiB hold half of 756 GiB of weights
     found = remedies(sized("meta-llama/Llama-3.1-405B-Instruct", "l4"))
-    assert kinds(found) == [('quantization="fp8"', "tensor_parallel_size=8 and pipeline_parallel_size=4")]
+    assert kinds(found) == [('quantization="fp8_per_tensor"', "tensor_parallel_size=8 and pipeline_parallel_size=4")]
     assert found[0].estimate.fits
     assert found[0].estimate.settings.gpus == 32
 

@@ -10,6 +10,7 @@ import pytest
 from tests.unit.models import shipped, small_config
 from tests.unit.test_schema import OPS_1, fleet, service
 from vllm_fleet.planner import place
+from vllm_fleet.planner.fitting import remedies
 from vllm_fleet.planner.memory import estimate
 from vllm_fleet.planner.services import Sizing, certain_problems, sizings
 from vllm_fleet.planner.settings import Settings
@@ -118,7 +119,7 @@ def test_contradictions_are_found_before_sizes():
     assert [str(each) for each in found.problems] == [
         "services.chat.max_model_len: 200000 is more than the model's 131072; use 131072 or less",
         "services.chat.quantization: 'awq' needs a checkpoint made that way, and this one is not quantized; drop it, "
-        "use a awq checkpoint, or quantize on load with fp8",
+        "use a awq checkpoint, or quantize on load with fp8_per_tensor",
     ]
     assert found.certain == found.problems
 
@@ -157,6 +158,35 @@ def test_what_misses_by_less_than_the_planners_error_does_not_stop_a_deploy():
     )
     assert close.misfit is not None
     assert close.certain == []
+
+
+def test_a_draft_model_takes_its_share():
+    speculative = {"method": "draft_model", "model": "meta-llama/Llama-3.2-1B-Instruct", "num_speculative_tokens": 3}
+    alone, both = sized("h100-sxm"), sized("h100-sxm", options={"speculative-config": speculative})
+    assert alone.found is not None
+    assert both.found is not None
+    assert both.found.tightest.weights - alone.found.tightest.weights > 2 * 10**9
+    assert both.found.kv_cache_tokens < 0.9 * alone.found.kv_cache_tokens
+    assert both.reasons[-1].endswith("Llama-3.2-1B-Instruct: its weights and KV cache are counted")
+
+
+def test_a_draft_model_that_nobody_knows_is_left_out_and_said_to_be():
+    found = sized("h100-sxm", options={"speculative-config": {"model": "own/draft", "num_speculative_tokens": 3}})
+    assert found.reasons[-1] == "draft model own/draft: not in the catalogue, not counted"
+    assert found.found is not None
+    assert found.found.subject.draft is None
+
+
+def test_a_draft_model_stays_with_every_remedy():
+    speculative = {"model": "meta-llama/Llama-3.2-1B-Instruct", "num_speculative_tokens": 3}
+    found = sized(
+        "a100-40gb", model=hub("Qwen/Qwen2.5-32B-Instruct"), options={"speculative-config": speculative}
+    ).found
+    assert found is not None
+    assert not found.fits
+    drafts = [each.estimate.subject.draft for each in remedies(found)]
+    assert drafts
+    assert all(draft is not None for draft in drafts)
 
 
 def test_tensor_parallelism_over_a_slow_network_stops_a_deploy():

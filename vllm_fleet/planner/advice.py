@@ -32,9 +32,9 @@ def _weights(found: Estimate) -> Iterator[Advice]:
     gpu, quantization = found.gpu, effective_quantization(found.subject, found.settings)
     if quantization is None:
         if gpu.fp8:
-            made = estimate(found.subject, replace(found.settings, quantization="fp8"), gpu)
+            made = estimate(found.subject, replace(found.settings, quantization="fp8_per_tensor"), gpu)
             reason = f"{gpu.name} multiplies FP8 in its tensor cores, and each token reads half the bytes"
-            yield Advice('quantization="fp8", or an FP8 checkpoint', reason, _gain(found, made))
+            yield Advice('quantization="fp8_per_tensor", or an FP8 checkpoint', reason, _gain(found, made))
         else:
             made = estimate(Subject(found.subject.model, AWQ), found.settings, gpu)
             reason = f"{gpu.name} has no FP8, but 4-bit weights (Marlin kernels) are a quarter of the bytes to read"

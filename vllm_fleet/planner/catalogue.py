@@ -13,7 +13,7 @@ from vllm_fleet.planner.model import build_model
 from vllm_fleet.planner.model_config import ModelConfig, read_model_config
 from vllm_fleet.planner.quantization import parse_quantization
 from vllm_fleet.planner.safetensors import checkpoint_bytes
-from vllm_fleet.schema.weights import Source
+from vllm_fleet.schema.weights import Directory, Weights
 
 _FOLDER = Path(__file__).with_name("models")
 
@@ -32,14 +32,23 @@ def close_names(name: str) -> list[str]:
     return [tails[tail] for tail in found]
 
 
-def config_of(source: Source) -> ModelConfig | None:
-    """The configuration of a service's model, None where neither the service nor the catalogue has it.
+def config_path(source: Weights) -> Path | None:
+    """The config.json of a service's model: the declared one, that of a directory this machine reads too, the
+    catalogue's; None where there is none of them."""
+    if source.config:
+        declared = Path(source.config)
+        return declared / "config.json" if declared.is_dir() else declared
+    if isinstance(source, Directory) and (Path(source.path) / "config.json").is_file():
+        return Path(source.path) / "config.json"
+    return catalogued(source.name)
+
+
+def config_of(source: Weights) -> ModelConfig | None:
+    """The configuration of a service's model, None where it is not known here.
 
     Raises ConfigError for a declared file that is not there or is none.
     """
-    if source.config:
-        return read_model_config(Path(source.config), source.name)
-    path = catalogued(source.name)
+    path = config_path(source)
     return read_model_config(path, source.name) if path else None
 
 

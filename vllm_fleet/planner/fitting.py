@@ -91,7 +91,7 @@ def _changes(kind: str, subject: Subject, settings: Settings, gpu: Gpu) -> Itera
             yield _set(subject, replace(settings, kv_cache_dtype="fp8"), "kv_cache_dtype", "fp8")
         case "quantize" if subject.quantization is None and settings.quantization is None:
             if gpu.fp8:
-                yield _set(subject, replace(settings, quantization="fp8"), "quantization", "fp8")
+                yield _set(subject, replace(settings, quantization="fp8_per_tensor"), "quantization", "fp8_per_tensor")
             else:
                 small = Subject(subject.model, AWQ)
                 yield Change("model", "AWQ", "a 4-bit (AWQ or GPTQ) checkpoint of the model", small, settings)

@@ -145,7 +145,7 @@ def _quantization_problems(own: Quantization | None, settings: Settings) -> Iter
         yield Problem(
             "quantization",
             f"{asked!r} needs a checkpoint made that way, and this one is not quantized",
-            f"drop it, use a {asked} checkpoint, or quantize on load with fp8",
+            f"drop it, use a {asked} checkpoint, or quantize on load with fp8_per_tensor",
         )
     elif asked.split("_")[0] != own.method.split("_")[0]:
         yield Problem("quantization", f"{asked!r} contradicts the checkpoint, which is {own.method}", "drop it")

@@ -83,11 +83,18 @@ class Quantization:
         return self.formats[0][1]
 
 
-ON_LOAD: dict[str, Quantization] = {
-    "fp8": Quantization("fp8", (((), Format(8, compute="fp8")),)),
-    "bitsandbytes": Quantization("bitsandbytes", (((), Format(4, group=64)),)),
+_ON_LOAD_FORMATS = {
+    "fp8_per_tensor": Format(8, compute="fp8"),
+    "fp8_per_channel": Format(8, compute="fp8"),
+    "fp8_per_block": Format(8, block=128, compute="fp8"),
+    "fp8": Format(8, compute="fp8"),  # the old name of fp8_per_tensor
+    "mxfp8": Format(8, group=32, scale_bytes=1, compute="fp8"),
+    "int8_per_channel_weight_only": Format(8),
+    "nvfp4_per_token": Format(4, group=16, scale_bytes=1, compute="fp4"),
+    "bitsandbytes": Format(4, group=64),
 }
-"""What `--quantization` makes of an unquantized checkpoint while it loads."""
+ON_LOAD: dict[str, Quantization] = {name: Quantization(name, (((), form),)) for name, form in _ON_LOAD_FORMATS.items()}
+"""What `--quantization` makes of an unquantized checkpoint while it loads (0.33, config/quantization.py)."""
 
 
 def parse_quantization(values: dict[str, Any], name: str) -> Quantization:

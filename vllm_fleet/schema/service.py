@@ -133,7 +133,7 @@ class Service(Model):
     gpu_memory_utilization: Annotated[float, Field(gt=0, le=1)] = 0.92
     dtype: Literal["auto", "bfloat16", "float16", "float32"] = "auto"
     quantization: str | None = None
-    """Only to quantize on load (`fp8`); a quantized checkpoint says so itself."""
+    """Only to quantize on load (`fp8_per_tensor`); a quantized checkpoint says so itself."""
     kv_cache_dtype: Literal["auto", "bfloat16", "fp8", "fp8_e4m3", "fp8_e5m2"] = "auto"
     prefix_caching: bool = True
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from vllm_fleet.engine.argv import serve_arguments
-from vllm_fleet.engine.contract.models import config_path
+from vllm_fleet.planner.catalogue import config_path
 from vllm_fleet.planner.placement import Placement
 from vllm_fleet.schema import Service
 from vllm_fleet.schema.errors import Problem
