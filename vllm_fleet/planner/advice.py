@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from vllm_fleet.planner.fitting import AWQ
-from vllm_fleet.planner.memory import Estimate, Subject, effective_quantization, estimate
+from vllm_fleet.planner.memory import Estimate, effective_quantization, estimate
 from vllm_fleet.planner.model import Attention
 
 
@@ -36,7 +36,7 @@ def _weights(found: Estimate) -> Iterator[Advice]:
             reason = f"{gpu.name} multiplies FP8 in its tensor cores, and each token reads half the bytes"
             yield Advice('quantization="fp8_per_tensor", or an FP8 checkpoint', reason, _gain(found, made))
         else:
-            made = estimate(Subject(found.subject.model, AWQ), found.settings, gpu)
+            made = estimate(replace(found.subject, quantization=AWQ, checkpoint_bytes=None), found.settings, gpu)
             reason = f"{gpu.name} has no FP8, but 4-bit weights (Marlin kernels) are a quarter of the bytes to read"
             yield Advice("a 4-bit AWQ or GPTQ checkpoint", reason, _gain(found, made))
     elif quantization.format.compute == "fp8" and not gpu.fp8:

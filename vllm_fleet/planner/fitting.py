@@ -93,7 +93,7 @@ def _changes(kind: str, subject: Subject, settings: Settings, gpu: Gpu) -> Itera
             if gpu.fp8:
                 yield _set(subject, replace(settings, quantization="fp8_per_tensor"), "quantization", "fp8_per_tensor")
             else:
-                small = Subject(subject.model, AWQ)
+                small = replace(subject, quantization=AWQ, checkpoint_bytes=None)
                 yield Change("model", "AWQ", "a 4-bit (AWQ or GPTQ) checkpoint of the model", small, settings)
         case "gpus":
             yield from _more_gpus(subject, settings)
