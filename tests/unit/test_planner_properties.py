@@ -44,7 +44,7 @@ plans = st.builds(
     max_num_seqs=st.sampled_from([16, 256]),
     enforce_eager=st.booleans(),
 )
-some = effort(max_examples=30, deadline=None, derandomize=True)
+some = effort(max_examples=20, deadline=None, derandomize=True)
 
 
 @some
@@ -127,7 +127,7 @@ def test_a_gpu_is_never_given_more_than_was_asked_for(subject, card, plan):
     assert blocks * found.layout.block_bytes <= max(found.tightest.kv_cache, 0)
 
 
-@effort(max_examples=12, deadline=None, derandomize=True)
+@effort(max_examples=6, deadline=None, derandomize=True)
 @given(st.sampled_from(NAMES), cards, plans)
 def test_a_plan_is_the_same_each_time(name, card, plan):
     def planned() -> str:
@@ -168,7 +168,7 @@ def with_changes(before: Estimate, changes: tuple[dict[str, Any], ...]) -> Estim
     return estimate(subject, replace(before.settings, **fields), before.gpu)
 
 
-@effort(max_examples=25, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.filter_too_much])
+@effort(max_examples=15, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.filter_too_much])
 @given(st.sampled_from(LARGE), st.sampled_from(SMALL), st.sampled_from([None, 4096, 32768]), st.booleans())
 @example("meta-llama/Llama-3.1-70B-Instruct", "rtx-4090", None, False)
 @example("Qwen/Qwen2.5-32B-Instruct", "h100-sxm", None, False)
@@ -189,7 +189,7 @@ def test_remedies_fit_and_none_of_their_changes_is_idle(name, card, length, eage
     assert len({remedy.changes for remedy in ways}) == len(ways)
 
 
-@effort(max_examples=15, deadline=None, derandomize=True)
+@effort(max_examples=10, deadline=None, derandomize=True)
 @given(st.sampled_from(NAMES), st.sampled_from(["h200", "b200", "h100-sxm"]))
 def test_what_fits_has_no_remedies(name, card):
     found = estimate(shipped(name), Settings(max_model_len=4096), GPUS[card])
