@@ -25,7 +25,7 @@ def kinds(found: list[Remedy]) -> list[tuple[str, ...]]:
 
 
 def test_what_misses_by_its_context_gets_a_shorter_one_first():
-    found = sized(LLAMA_70B, "l40s", tensor_parallel_size=4)  # 44 GiB a GPU, 33 of them weights
+    found = sized(LLAMA_70B, "l40s", tensor_parallel_size=4, max_model_len=98304)  # 44 GiB a GPU, 33 of them weights
     assert found.tightest.kv_cache > 0
     assert not found.fits
     assert kinds(remedies(found)) == [
@@ -83,12 +83,12 @@ def test_what_no_change_helps_gets_no_list():
 
 
 def test_a_list_has_at_most_so_many_entries():
-    found = sized(LLAMA_70B, "l40s", tensor_parallel_size=4)
+    found = sized(LLAMA_70B, "l40s", tensor_parallel_size=4, max_model_len=98304)
     assert kinds(remedies(found, most=2)) == kinds(remedies(found))[:2]
 
 
 def test_each_entry_has_its_own_numbers():
-    found = sized(LLAMA_70B, "l40s", tensor_parallel_size=4)
+    found = sized(LLAMA_70B, "l40s", tensor_parallel_size=4, max_model_len=98304)
     shorter, narrow, light, wide = (each.estimate for each in remedies(found))
     assert shorter.kv_cache_tokens == pytest.approx(found.kv_cache_tokens, rel=0.01)
     assert narrow.kv_cache_tokens == pytest.approx(2 * found.kv_cache_tokens, rel=0.01)

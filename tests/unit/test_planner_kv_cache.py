@@ -173,13 +173,14 @@ STATE = 4 * 32 * 32 * 2 + 3 * (2 * 2 * 32 + 4 * 32) * 2
 
 
 def test_a_state_is_one_page_and_attention_blocks_grow_to_its_size():
-    assert 2 * PAGE < STATE == 9728 <= 3 * PAGE
+    assert 2 * PAGE < STATE == 9728 <= 4 * PAGE  # 64 tokens
     found = layout(small(**STATES))
-    assert found.groups == (CacheSpec(3 * PAGE, 0, state=True), CacheSpec(3 * PAGE, 3 * 16))
-    assert found.block_bytes == 2 * 3 * PAGE
-    # a request of 200 tokens: one state, and five blocks of 48 tokens
-    assert found.blocks_per_request(200, 10**6) == 1 + 5
-    assert found.blocks_per_request(100, 10**6) == 1 + 3
+    assert found.groups == (CacheSpec(4 * PAGE, 0, state=3), CacheSpec(4 * PAGE, 64))
+    assert found.block_bytes == 2 * 4 * PAGE
+    # a request of 200 tokens: three states, and four blocks of 64 tokens
+    assert found.blocks_per_request(200, 10**6) == 3 + 4
+    assert found.blocks_per_request(100, 10**6) == 3 + 2
+    assert layout(small(**STATES), prefix_caching=False).blocks_per_request(200, 10**6) == 1 + 4
 
 
 def test_a_state_that_the_model_wants_in_float32_is_larger():
@@ -191,16 +192,16 @@ def test_a_state_smaller_than_a_page_is_padded():
     found = layout(
         small(**{**STATES, "linear_num_key_heads": 1, "linear_num_value_heads": 1, "linear_key_head_dim": 8})
     )
-    assert {each.page_bytes for each in found.groups} == {PAGE}
-    assert {each.block_tokens for each in found.groups if not each.state} == {16}
+    assert {each.page_bytes for each in found.groups} == {4 * PAGE}
+    assert {each.block_tokens for each in found.groups if not each.state} == {64}  # the least beside states
 
 
 def test_states_are_divided_by_tensor_parallelism():
     found = layout(small(**STATES), tensor_parallel_size=2)
-    assert [each.page_bytes for each in found.groups] == [3 * PAGE // 2] * 2
+    assert [each.page_bytes for each in found.groups] == [4 * PAGE // 2] * 2
 
 
 def test_layers_of_states_alone_need_no_more_for_a_longer_context():
     found = layout(small(**STATES, layer_types=["linear_attention"] * 4))
     assert found.block_bytes == 4 * STATE
-    assert found.blocks_per_request(10**6, 1) == found.blocks_per_request(16, 1) == 1
+    assert found.blocks_per_request(10**6, 1) == found.blocks_per_request(16, 1) == 3

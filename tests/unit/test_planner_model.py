@@ -24,7 +24,7 @@ def parts(model: Model) -> dict[str, int]:
     embedding = model.vocab_size * model.hidden_size
     counted["embedding"] = embedding + model.position_parameters
     counted["lm_head"] = 0 if model.tied or model.pooling else embedding
-    counted["vision"] = model.vision_parameters
+    counted["vision"] = model.encoders.parameters
     return {name: counted[name] for name in ("embedding", "lm_head", "expert", "linear", "router", "vision")}
 
 
@@ -159,9 +159,9 @@ def test_linear_layers_without_their_sizes_are_refused():
 
 def test_a_vision_tower_counts():
     tower = {"model_type": "siglip_vision_model", "hidden_size": 8, "num_hidden_layers": 2, "intermediate_size": 16}
-    assert small().model.vision_parameters == 0
+    assert small().model.encoders.parameters == 0
     both = small(vision_config=tower).model
     two_layers = 2 * (4 * 8 * 8 + 2 * 8 * 16)
-    assert both.vision_parameters > two_layers
-    assert both.parameters - small().model.parameters == both.vision_parameters
-    assert small(vision_config={**tower, "num_hidden_layers": 4}).model.vision_parameters > both.vision_parameters
+    assert both.encoders.parameters > two_layers
+    assert both.parameters - small().model.parameters == both.encoders.parameters
+    assert small(vision_config={**tower, "num_hidden_layers": 4}).model.encoders.parameters > both.encoders.parameters

@@ -28,10 +28,10 @@ def group(**weights: Any) -> dict[str, Any]:
         # 4 bits an element; 8 groups of 128 inputs an output, each with 2 bytes of scale and half one of zero point
         ({"quant_method": "awq", "bits": 4, "group_size": 128}, 262144 + 8 * 512 * 2 + 8 * 512 // 2, "fp16"),
         ({"quant_method": "awq", "w_bit": 4, "q_group_size": 64}, 262144 + 16 * 512 * 2 + 16 * 512 // 2, "fp16"),
-        ({"quant_method": "gptq", "bits": 4, "group_size": 128, "sym": True}, 262144 + 8 * 512 * 2, "fp16"),
+        ({"quant_method": "gptq", "bits": 4, "group_size": 128, "sym": True}, 262144 + 8192 + 2048, "fp16"),
         ({"quant_method": "gptq", "bits": 4, "group_size": 128, "sym": False}, 262144 + 8192 + 2048, "fp16"),
-        ({"quant_method": "gptq", "bits": 8, "group_size": -1}, 524288 + 512 * 2, "fp16"),
-        ({"quant_method": "auto-round", "bits": 4, "group_size": 128}, 262144 + 8 * 512 * 2, "fp16"),
+        ({"quant_method": "gptq", "bits": 8, "group_size": -1}, 524288 + 512 * 2 + 512, "fp16"),
+        ({"quant_method": "auto-round", "bits": 4, "group_size": 128}, 262144 + 8192 + 2048, "fp16"),
         ({"quant_method": "fp8"}, 524288 + 512 * 4, "fp8"),
         ({"quant_method": "fbgemm_fp8"}, 524288 + 512 * 4, "fp8"),
         ({"quant_method": "fp8", "weight_block_size": [128, 128]}, 524288 + 8 * 4 * 4, "fp8"),

@@ -121,7 +121,7 @@ def test_data_parallel_ranks_share_the_experts_and_copy_the_rest():
 def test_the_vision_tower_lies_on_the_first_stage():
     tower = {"model_type": "siglip_vision_model", "hidden_size": 8, "num_hidden_layers": 2}
     with_eyes = small(vision_config=tower)
-    eyes = 2 * with_eyes.model.vision_parameters
+    eyes = 2 * with_eyes.model.encoders.parameters
     assert [share(with_eyes, stage, pipeline_parallel_size=2) for stage in (0, 1)] == [
         share(small(), 0, pipeline_parallel_size=2) + eyes,
         share(small(), 1, pipeline_parallel_size=2),

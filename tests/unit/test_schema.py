@@ -5,7 +5,6 @@ from types import SimpleNamespace
 import pytest
 
 from vllm_fleet.schema import (
-    Archive,
     ConfigError,
     Container,
     Fleet,

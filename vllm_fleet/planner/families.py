@@ -29,6 +29,8 @@ class Family:
     qk_norm: Literal["head", "all"] | None = None
     hidden_copies: int = 4
     """Tensors of hidden_size alive at the peak of a step: measured for the types named with other numbers."""
+    rope_tables: int = 1
+    """Tables of angles: Gemma 3 has one for its windows and a stretched one for the whole context."""
     sinks: bool = False
     positions: bool = False
     """Learned positions: one vector of hidden_size for each of max_position_embeddings."""
@@ -48,11 +50,12 @@ _QWEN3_NEXT = Family(qk_norm="head", gated_attention=True, pattern=4, local="lin
 _BERT = Family(qkv_bias=True, o_bias=True, mlp_bias=True, gated=False, norms=4, positions=True)
 _FAMILIES: dict[str, Family] = {
     **dict.fromkeys(
-        ("llama", "mistral", "ministral3", "mixtral", "phi3", "granite", "granitemoe", "granitemoeshared", "internlm3",
+        ("llama", "mistral", "ministral3", "mixtral", "phi3", "granitemoe", "granitemoeshared", "internlm3",
          "seed_oss", "smollm3", "exaone", "deepseek_v2", "deepseek_v3", "deepseek_v32", "kimi_k2", "minicpm",
          "glm_moe_dsa", "phimoe", "mistral4", "stablelm", "glm4v_text", "ernie4_5", "ernie4_5_moe", "hunyuan_v1_dense"),
         _LLAMA,
     ),
+    "granite": Family(),
     "qwen2": Family(qkv_bias=True),
     "qwen2_vl": Family(qkv_bias=True),
     "qwen2_vl_text": Family(qkv_bias=True),
@@ -68,7 +71,7 @@ _FAMILIES: dict[str, Family] = {
     "qwen3_5_moe_text": replace(_QWEN3_NEXT, shared_expert_gate=True),
     "gemma": _LLAMA,
     "gemma2": Family(norms=4, hidden_copies=5, pattern=2),
-    "gemma3_text": Family(norms=4, hidden_copies=5, qk_norm="head", pattern=6),
+    "gemma3_text": Family(rope_tables=2, norms=4, hidden_copies=5, qk_norm="head", pattern=6),
     "gpt_oss": Family(qkv_bias=True, o_bias=True, expert_bias=True, sinks=True, pattern=2),
     "llama4_text": Family(pattern=4, local="chunked_attention", shared_expert=True, interleaved_experts=True),
     "glm4": Family(norms=4),

@@ -21,7 +21,7 @@ _CAUTION = 0.95
 
 _GPUS_OF_A_HOST = 8
 
-AWQ = Quantization("awq", (((), Format(4, 128, scale_bytes=2, zero_points=True)),))
+AWQ = Quantization("awq", (((), Format(4, 128, scale_bytes=2, zero_points=True, asymmetric=True)),))
 """A 4-bit checkpoint with groups of 128, as AWQ and GPTQ checkpoints are made."""
 
 

@@ -15,24 +15,28 @@ from vllm_fleet.planner.settings import Settings
 BLOCK_TOKENS = 16
 """Tokens of a block (vLLM's default on CUDA)."""
 
+_STATE_STEP = 4
+"""Attention blocks beside states grow by 64 tokens, the chunk of the linear kernels (measured, 0.33)."""
+
 LATENT_BLOCK_TOKENS = 64
 """MLA kernels on Hopper and Blackwell take this many."""
 
 
 @dataclass(frozen=True)
 class CacheSpec:
-    """What one layer keeps: `page_bytes` for each block of `block_tokens`; or one page a request, for a state."""
+    """What one layer keeps: `page_bytes` for each block of `block_tokens`, or a page for each state."""
 
     page_bytes: int
     block_tokens: int
     window: int | None = None
     chunk: int | None = None
-    state: bool = False
+    state: int = 0
+    """Pages that a request holds whatever its length, for a state; 0: not a state."""
 
     def pages(self, model_len: int, in_flight: int) -> int:
         """The pages that one request of this length holds at most."""
         if self.state:
-            return 1
+            return self.state
         if self.window:
             return -(-min(self.window - 1 + in_flight, model_len) // self.block_tokens) + 1
         if self.chunk:
@@ -114,16 +118,18 @@ def _spec(layer: Layer, settings: Settings, wide: int) -> CacheSpec:
             keys, values = state.key_heads * state.key_dim // size, state.value_heads * state.value_dim // size
             convolution = (state.convolution - 1) * (2 * keys + values) * wide
             one = 4 if state.wide else wide
-            return CacheSpec(values * state.key_dim * one + convolution, 0, state=True)
+            # with prefix caching: the state, the one before it, and one at the last prompt's end (0.33, MambaSpec)
+            pages = 3 if settings.prefix_caching else 1
+            return CacheSpec(values * state.key_dim * one + convolution, 0, state=pages)
 
 
 def _unified(specs: list[CacheSpec]) -> list[CacheSpec]:
     """Pages of one size: smaller ones get more tokens a block where that comes out even, else are padded."""
     largest = max(spec.page_bytes for spec in specs)
     states = [spec.page_bytes for spec in specs if spec.state]
-    if states:  # attention blocks grow until a page holds a state
-        attention = max(spec.page_bytes for spec in specs if not spec.state) if len(states) < len(specs) else largest
-        times = -(-max(states) // attention)
+    if states and len(states) < len(specs):  # attention blocks grow until a page holds a state
+        attention = max(spec.page_bytes for spec in specs if not spec.state)
+        times = -(-max(states) // (attention * _STATE_STEP)) * _STATE_STEP
         largest = attention * times
     return [_grown(spec, largest) for spec in specs]
 

@@ -66,7 +66,7 @@ def _rounded_up(size: int) -> int:
 def _kernel_bytes(linear: Linear, form: Format, settings: Settings, gpu: Gpu) -> int:
     """What the kernels of this GPU want beside the checkpoint's own layout."""
     inputs, outputs, copies = share(linear, settings)
-    if form.zero_points and gpu.compute_capability[0] == 9:
+    if form.asymmetric and gpu.compute_capability[0] == 9:
         # Machete takes zero points in 16 bits
         groups = -(-inputs // (form.group or inputs))
         return int(copies * groups * outputs * (2 - form.bits / 8))
@@ -102,12 +102,10 @@ def _rope_bytes(model: Model, wide: int) -> int:
 
 
 def _rope_tables(model: Model) -> list[dict[str, Any]]:
-    """One entry for each table: newer files have one for each type of layer, Gemma 3 a second for its windows."""
+    """One entry for each table; newer files have one for each type of layer."""
     rope = model.config.rope
     by_type = [each for each in rope.values() if isinstance(each, dict)]
-    if by_type:
-        return by_type
-    return [rope, {}] if model.config.rope_local_base_freq else [rope]
+    return by_type or [rope, *[{}] * (model.family.rope_tables - 1)]
 
 
 def _positions(table: dict[str, Any], model: Model) -> int:

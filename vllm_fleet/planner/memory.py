@@ -99,7 +99,7 @@ def estimate(subject: Subject, settings: Settings, gpu: Gpu) -> Estimate:
         activation = activation_bytes(model, quantization, settings, gpu, model_len, stage)
         buffers = buffer_bytes(model, settings, gpu, stage)
         non_torch = non_torch_bytes(settings)
-        graphs = graph_bytes(model, settings, gpu, layers)
+        graphs = graph_bytes(model, settings, layers)
         left = settings.kv_cache_memory_bytes or requested - weights - activation - buffers - non_torch - graphs
         memory.append(GpuMemory(stage, layers, weights, activation, buffers, non_torch, graphs, left))
         layouts.append(cache_layout(model, layers, settings, wide, draft.model.layers if draft else ()))

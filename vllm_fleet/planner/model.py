@@ -12,7 +12,7 @@ from typing import Literal
 
 from vllm_fleet.planner.families import Family, family_of
 from vllm_fleet.planner.model_config import ModelConfig, TextConfig
-from vllm_fleet.planner.vision import vision_parameters
+from vllm_fleet.planner.vision import Encoders, encoders_of
 from vllm_fleet.schema import ConfigError
 
 Split = Literal["outputs", "inputs", "none"]
@@ -105,7 +105,7 @@ class Model:
     vocab_size: int
     layers: tuple[Layer, ...]
     tied: bool
-    vision_parameters: int
+    encoders: Encoders
     pooling: bool = False
     notes: tuple[str, ...] = field(default=())
     """What an operator should know of how it was counted."""
@@ -119,7 +119,7 @@ class Model:
             + self.position_parameters
             + self.hidden_size
             + sum(layer.parameters for layer in self.layers)
-            + self.vision_parameters
+            + self.encoders.parameters
         )
 
     @property
@@ -172,7 +172,7 @@ def build_model(config: ModelConfig) -> Model:
         vocab_size=text.vocab_size,
         layers=layers,
         tied=bool(text.tie_word_embeddings),
-        vision_parameters=vision_parameters(config),
+        encoders=encoders_of(config),
         pooling=not config.architecture.endswith(("ForCausalLM", "ForConditionalGeneration", "LMHeadModel")),
         notes=notes,
     )

@@ -45,7 +45,6 @@ class TextConfig(BaseModel):
         "max_position_embeddings", "n_positions", "max_seq_len", "max_sequence_length", "seq_length", default=2048
     )
     rope: dict[str, Any] = _named("rope_parameters", "rope_scaling", default={})
-    rope_local_base_freq: float | None = None
     rotary_share: Annotated[float, Field(gt=0, le=1)] = _named("partial_rotary_factor", "rotary_pct", default=1.0)
     tie_word_embeddings: bool | None = None
     dtype: str | None = _named("dtype", "torch_dtype", default=None)

@@ -30,6 +30,9 @@ class Format:
     """Side of the square that shares a scale (DeepSeek's FP8)."""
     scale_bytes: int = 4
     zero_points: bool = False
+    """Whether a zero point is stored beside each scale."""
+    asymmetric: bool = False
+    """Whether the kernels use it."""
     compute: Compute = "fp16"
     """What the tensor cores multiply in: fp16 where weights are expanded first (weight-only formats)."""
 
@@ -111,11 +114,12 @@ def parse_quantization(values: dict[str, Any], name: str) -> Quantization:
                 _bits(values, path, ("bits", "w_bit"), 4),
                 _group(values, path, ("group_size", "q_group_size")),
             )
-            return _all(method, Format(bits, group, scale_bytes=2, zero_points=True), ignored)
+            return _all(method, Format(bits, group, scale_bytes=2, zero_points=True, asymmetric=True), ignored)
         case "gptq" | "gptq_marlin" | "auto-round" | "auto_round" | "intel/auto-round":
             bits, group = _bits(values, path, ("bits",), 4), _group(values, path, ("group_size",))
             symmetric = values.get("sym", True) is not False
-            made = _all(method, Format(bits, group, scale_bytes=2, zero_points=not symmetric), ignored)
+            form = Format(bits, group, scale_bytes=2, zero_points=True, asymmetric=not symmetric)
+            made = _all(method, form, ignored)
             return replace(made, head=values.get("lm_head") is True)
         case "fp8" | "fbgemm_fp8":
             return _all(method, Format(8, block=_block(values, path, "weight_block_size"), compute="fp8"), ignored)
@@ -163,7 +167,8 @@ def _weights_format(weights: dict[str, Any], activations: bool, path: str) -> Fo
         return Format(4, group or 16, scale_bytes=1, compute="fp4" if activations else "fp16")
     if bits == 8 and activations:
         return Format(8, group, side, compute="fp8" if kind == "float" else "int8")
-    return Format(bits, group, side, scale_bytes=2, zero_points=weights.get("symmetric") is False)
+    asymmetric = weights.get("symmetric") is False
+    return Format(bits, group, side, scale_bytes=2, zero_points=asymmetric, asymmetric=asymmetric)
 
 
 def _all(method: str, form: Format, ignored: tuple[str, ...]) -> Quantization:

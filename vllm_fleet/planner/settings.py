@@ -26,6 +26,7 @@ class Settings:
     max_num_seqs: int | None = None
     dtype: str = "auto"
     enforce_eager: bool = False
+    prefix_caching: bool = True
     kv_cache_memory_bytes: int | None = None
 
     @property
@@ -75,6 +76,7 @@ def settings_of(service: Service) -> Settings:
         max_num_seqs=_whole(options.get("max-num-seqs")),
         dtype=service.dtype,
         enforce_eager=options.get("enforce-eager") is True,
+        prefix_caching=service.prefix_caching,
         kv_cache_memory_bytes=_whole(options.get("kv-cache-memory-bytes")),
     )
 

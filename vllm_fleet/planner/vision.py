@@ -1,24 +1,69 @@
-"""How many parameters the encoders beside a language model have; a few percent of most models.
+"""The encoders beside a language model: their parameters, a few percent of most models, and what a step of them holds.
 
 Counted from vision_config by the tower's kind (transformers 5.19, `modeling_*.py`); biases and positions included.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 from vllm_fleet.planner.model_config import ModelConfig, TextConfig
 
+_LARGEST_IMAGE = 16384
+"""Tokens of the largest image that a model takes whose files name no size (Qwen's processors: 12.8 million pixels)."""
 
-def vision_parameters(config: ModelConfig) -> int:
-    """Parameters of the vision tower, its projector and the audio tower; 0 for a text model."""
-    total = 0
-    if config.vision:
-        tower = _Tower(config.vision, config.text.model_type)
-        total += tower.parameters() + _projector(tower, config)
-    if config.audio:
-        total += _Tower(config.audio, "").parameters()
-    return total
+
+@dataclass(frozen=True)
+class Encoders:
+    """The encoders of a model."""
+
+    parameters: int
+    """Of the vision tower, its projector and the audio tower."""
+    image_tokens: int = 0
+    """Tokens that the largest image becomes; 0 without vision."""
+    patches: int = 0
+    """Patches behind each of these tokens."""
+    split_width: int = 0
+    """Elements a patch of the feed-forward, which tensor parallelism divides."""
+    whole_width: int = 0
+    """Elements a patch beside it: the pixels, and the copies of the hidden states."""
+
+    def elements(self, batched_tokens: int, tensor_parallel_size: int) -> int:
+        """What the encoder holds at once when vLLM profiles it: as many of the largest images as a step of
+        `batched_tokens` has room for, at least one (0.33, v1/worker/gpu/model_runner.py, profile_run)."""
+        if not self.image_tokens:
+            return 0
+        images = max(1, batched_tokens // self.image_tokens)
+        width = self.split_width // tensor_parallel_size + self.whole_width
+        return images * self.image_tokens * self.patches * width
+
+
+def encoders_of(config: ModelConfig) -> Encoders:
+    """The encoders of a config.json; none for a text model."""
+    audio = _Tower(config.audio, "").parameters() if config.audio else 0
+    if not config.vision:
+        return Encoders(audio)
+    tower = _Tower(config.vision, config.text.model_type)
+    image_tokens, patches = _image(tower, config)
+    return Encoders(
+        parameters=audio + tower.parameters() + _projector(tower, config),
+        image_tokens=image_tokens,
+        patches=patches,
+        split_width=(3 if tower.gated else 2) * tower.intermediate,
+        whole_width=4 * tower.hidden + tower.channels * tower.frames * tower.patch**2,
+    )
+
+
+def _image(tower: _Tower, config: ModelConfig) -> tuple[int, int]:
+    """(tokens of the largest image, patches a token)."""
+    patches = (tower.image // tower.patch) ** 2 if tower.image else 0
+    fixed = config.projector.get("mm_tokens_per_image")
+    if isinstance(fixed, int) and 0 < fixed <= patches:  # Gemma 3 pools its patches
+        return fixed, patches // fixed
+    merge = config.projector.get("spatial_merge_size", tower.merge)
+    joined = merge**2 if isinstance(merge, int) and 0 < merge < 100 else 1
+    return max(patches // joined, 1) if patches else _LARGEST_IMAGE, joined
 
 
 class _Tower:

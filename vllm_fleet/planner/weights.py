@@ -35,7 +35,7 @@ def checkpoint_share(model: Model, quantization: Quantization | None, settings: 
     embedding = vocabulary_share(model, settings) * model.hidden_size * wide
     total += embedding * (first + (last and not model.pooling and (not model.tied or not first)))
     if first:
-        total += model.position_parameters * wide + model.vision_parameters * wide // settings.tensor_parallel_size
+        total += model.position_parameters * wide + model.encoders.parameters * wide // settings.tensor_parallel_size
     return total
 
 

@@ -82,7 +82,7 @@ def lora(engine: Engine) -> Iterator[Problem]:
     if on_host is not None and on_host < loras:
         yield engine.problem("max-cpu-loras", f"{on_host} is less than max-loras ({loras})", f"use {loras} or more")
     for module in engine.get("lora-modules") or ():
-        if not _lora_module(module):
+        if not _lora_module(module or ""):
             yield engine.problem(
                 "lora-modules", f"{module!r} is no adapter", 'write NAME=PATH, or {"name": ..., "path": ...}'
             )
