@@ -293,3 +293,18 @@ def test_a_bad_config_json_is_one_line(tmp_path, text):
     result = CliRunner().invoke(main, ["plan", "--model", str(tmp_path), "--gpu", "l4"])
     assert result.exit_code == 1
     assert result.stderr.startswith(f"Error: {tmp_path}")
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "inventories/prod.py",
+        "--model Qwen/Qwen2.5-32B-Instruct --gpu l40s --count 1 --max-model-len 16384",
+    ],
+)
+def test_the_readme_shows_what_it_prints(command, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    printed = CliRunner().invoke(main, ["plan", *command.split()]).stdout.splitlines()
+    readme = {line.strip() for line in (ROOT / "README.md").read_text().splitlines()}
+    assert f"$ fleet plan {command}" in readme
+    assert [line for line in printed if line.strip() not in readme] == []

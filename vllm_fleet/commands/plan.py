@@ -117,7 +117,9 @@ def _plan_model(wanted: str, card: Gpu, count: int | None, as_json: bool, option
         click.echo(json.dumps({**content, "problems": [vars(problem) for problem in problems]}, indent=2))
     else:
         out = console()
-        out.print(_memory_table([(subject.model.name.split("/")[-1], found)], f"{found.settings.gpus} x {card.name}"))
+        out.print(
+            _memory_table([(subject.model.name.split("/")[-1], found)], f"{found.settings.gpus} x {card.name}", "model")
+        )
         _print_findings(out, summary(found))
         _print_problems(problems)
     if problems:
@@ -180,7 +182,7 @@ def _plan_inventory(inventory: str, as_json: bool) -> None:
         known = [(each.service.name, each.found) for each in sized if each.found]
         if known:
             out.print()
-            out.print(_memory_table(known, "each GPU"))
+            out.print(_memory_table(known, "each GPU", "service"))
         for each in sized:
             out.print(f"\n[bold]{each.service.name}[/bold]: {each.service.model.name}", highlight=False)
             for reason in each.reasons:
@@ -232,10 +234,10 @@ def _text(value: object) -> str:
     return "-" if value is None else str(value)
 
 
-def _memory_table(rows: list[tuple[str, Estimate]], title: str) -> Table:
+def _memory_table(rows: list[tuple[str, Estimate]], title: str, what: str) -> Table:
     """A row a service, or one a pipeline stage where there are several; the last columns are the whole replica's."""
     table = Table(title=title, caption="GiB of each GPU; ceilings in tokens/s of a replica", caption_justify="left")
-    table.add_column("service", overflow="fold")
+    table.add_column(what, overflow="fold")
     columns = ("weights", "activa-\ntion", "other", "CUDA\ngraphs", "KV\ncache", "KV\ntokens",
                "requests at\nfull length", "decode\n1 stream", "decode\nall", "prefill")  # fmt: skip
     for name in columns:
@@ -248,7 +250,7 @@ def _memory_table(rows: list[tuple[str, Estimate]], title: str) -> Table:
                 stage.activation,
                 stage.buffers + stage.non_torch,
                 stage.cuda_graphs,
-                max(stage.kv_cache, 0),
+                stage.kv_cache,  # less than nothing: so much is missing
             )
             cells = [shown, *(f"{size / GIB:.1f}" for size in sizes)]
             table.add_row(*cells, *(_replica_cells(found) if stage.stage == 0 else []))
@@ -268,11 +270,9 @@ def _print_findings(out: Console, found: dict[str, Any]) -> None:
     for each in found["advice"]:
         out.print(f"  [cyan]better[/cyan] {each['change']}: {each['reason']} ({each['gain']})", highlight=False)
     for each in found["remedies"]:
-        out.print(
-            f"  [green]fits[/green] with {', '.join(each['changes'])}: {each['gpus']} GPUs, "
-            f"{each['kv_cache_tokens']:,} KV-cache tokens, {each['max_concurrency']} x {each['max_model_len']}",
-            highlight=False,
-        )
+        gpus = f"{each['gpus']} GPU{'s' if each['gpus'] > 1 else ''}"
+        room = f"{each['kv_cache_tokens']:,} KV-cache tokens, {each['max_concurrency']} x {each['max_model_len']}"
+        out.print(f"  [green]fits[/green] with {', '.join(each['changes'])}: {gpus}, {room}", highlight=False)
 
 
 def _print_problems(problems: list[Problem]) -> None:

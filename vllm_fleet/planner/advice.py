@@ -25,7 +25,7 @@ class Advice:
 
 def advice(found: Estimate) -> list[Advice]:
     """Suggestions for a service as it is sized; none where the planner knows nothing better."""
-    return [*_weights(found), *_cache(found), *_parallel(found)]
+    return [each for each in (*_weights(found), *_cache(found), *_parallel(found)) if each.gain]
 
 
 def _weights(found: Estimate) -> Iterator[Advice]:
@@ -104,4 +104,4 @@ def _gain(before: Estimate, after: Estimate) -> str:
         parts.append(f"{after.kv_cache_tokens / before.kv_cache_tokens:.1f}x KV-cache tokens")
     if not before.fits and after.fits:
         parts.append("then it fits")
-    return ", ".join(parts) or "little here"
+    return ", ".join(parts)
