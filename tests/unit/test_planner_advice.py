@@ -30,7 +30,8 @@ FOUR_BITS = "a 4-bit AWQ or GPTQ checkpoint"
 
 @pytest.mark.parametrize("card", ["l4", "l40s", "rtx-4090", "h100-sxm", "h100-pcie", "h200", "b200"])
 def test_fp8_for_weights_and_cache_on_ada_hopper_and_blackwell(card):
-    assert changes(LLAMA, card) == [WEIGHTS_FP8, CACHE_FP8]
+    four_bits = ["an NVFP4 checkpoint"] if card == "b200" else []
+    assert changes(LLAMA, card) == [WEIGHTS_FP8, *four_bits, CACHE_FP8]
 
 
 @pytest.mark.parametrize("card", ["a10g", "a100-40gb", "a100-80gb", "rtx-a6000"])
@@ -98,3 +99,8 @@ def test_every_advice_is_a_change_a_reason_and_a_gain():
     ]
     assert len(found) > 10
     assert all(each.change and each.reason and each.gain for each in found)
+
+
+def test_blackwell_has_four_bits_too():
+    assert "an NVFP4 checkpoint" in changes(LLAMA, "b200")
+    assert "an NVFP4 checkpoint" not in changes(LLAMA, "h200")

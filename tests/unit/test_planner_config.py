@@ -317,3 +317,10 @@ def test_a_damaged_configuration_is_sized_or_refused(values):
     else:
         assert found.tightest.weights > 0
         assert found.kv_cache_tokens >= 0
+
+
+@pytest.mark.parametrize("name", ["model.gguf", ""])
+def test_gguf_is_named_with_what_to_take_instead(tmp_path, name):
+    (tmp_path / "model.gguf").write_bytes(b"GGUF")
+    with pytest.raises(ConfigError, match=r"is GGUF, which this engine is not for; take the model's safetensors"):
+        read_model_config(tmp_path / name)

@@ -48,7 +48,9 @@ def _engine_options(command: Any) -> Any:
                 show_default=True,
             ),
             click.option(
-                "--quantization", "-q", help="To quantize on load (fp8); a quantized checkpoint says so itself."
+                "--quantization",
+                "-q",
+                help="To quantize on load (fp8_per_tensor); a quantized checkpoint says so itself.",
             ),
             click.option("--max-num-batched-tokens", type=whole, help="Default: vLLM's for the GPU."),
             click.option("--max-num-seqs", type=whole, help="Default: vLLM's for the GPU."),

@@ -12,6 +12,10 @@ from dataclasses import dataclass, replace
 from vllm_fleet.planner.fitting import AWQ
 from vllm_fleet.planner.memory import Estimate, effective_quantization, estimate
 from vllm_fleet.planner.model import Attention
+from vllm_fleet.planner.quantization import ON_LOAD, Quantization
+
+NVFP4 = Quantization("nvfp4", ON_LOAD["nvfp4_per_token"].formats)
+"""A checkpoint in NVIDIA's 4-bit floats, groups of 16."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +39,10 @@ def _weights(found: Estimate) -> Iterator[Advice]:
             made = estimate(found.subject, replace(found.settings, quantization="fp8_per_tensor"), gpu)
             reason = f"{gpu.name} multiplies FP8 in its tensor cores, and each token reads half the bytes"
             yield Advice('quantization="fp8_per_tensor", or an FP8 checkpoint', reason, _gain(found, made))
+            if gpu.fp4:
+                made = estimate(replace(found.subject, quantization=NVFP4, checkpoint_bytes=None), found.settings, gpu)
+                reason = f"{gpu.name} multiplies FP4 too; check answers, for 4 bits lose more than 8"
+                yield Advice("an NVFP4 checkpoint", reason, _gain(found, made))
         else:
             made = estimate(replace(found.subject, quantization=AWQ, checkpoint_bytes=None), found.settings, gpu)
             reason = f"{gpu.name} has no FP8, but 4-bit weights (Marlin kernels) are a quarter of the bytes to read"

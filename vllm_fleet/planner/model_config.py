@@ -162,6 +162,10 @@ def read_model_config(path: Path, name: str | None = None) -> ModelConfig:
 
     Raises ConfigError, one line, for a file that is missing, too large, not JSON, or not a language model's.
     """
+    if path.suffix == ".gguf" or (path.is_dir() and not (path / "config.json").exists() and any(path.glob("*.gguf"))):
+        raise ConfigError(
+            f"{path}: is GGUF, which this engine is not for; take the model's safetensors (AWQ, GPTQ, FP8)"
+        )
     file = path / "config.json" if path.is_dir() else path
     shown = str(path)
     try:
