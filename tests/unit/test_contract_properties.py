@@ -7,7 +7,7 @@ import shlex
 from typing import Any
 
 import pytest
-from hypothesis import assume, given
+from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from tests.unit.contract import VERSIONS, problems, snapshot
@@ -93,6 +93,7 @@ def test_no_file_raises(text: str) -> None:
 
 
 @given(st.lists(WORD, max_size=6))
+@example(["-lora-modules", ""])
 def test_every_problem_is_one_printable_line(words: list[str]) -> None:
     found, _ = check_text(snapshot(), f"vllm serve x {shlex.join(words)}", "f")
     assert all(str(problem).isprintable() for problem in found)
