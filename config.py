@@ -4,10 +4,9 @@ import sys
 
 from pyinfra import config
 
-from vllm_fleet.engine.contract import check_fleet
+from vllm_fleet.engine.contract import check_deploy
 from vllm_fleet.inventory import load
 from vllm_fleet.observe.used_metrics import used_metrics
-from vllm_fleet.planner.services import certain_problems
 from vllm_fleet.schema import ConfigError
 
 config.REQUIRE_PYINFRA_VERSION = "~=3.10"
@@ -19,6 +18,6 @@ config.FAIL_PERCENT = 0
 match [argument for argument in sys.argv[1:] if argument.endswith(".py")]:
     case [inventory, "deploy.py"]:
         fleet, placements = load(inventory)
-        if problems := certain_problems(fleet, placements) + check_fleet(fleet, placements, used_metrics()):
+        if problems := check_deploy(fleet, placements, used_metrics()):
             raise ConfigError(*map(str, problems))
         fleet.check_deployable()

@@ -31,6 +31,8 @@ def find_model(wanted: str) -> tuple[ModelConfig, Path | None]:
     cached = _cached(wanted)
     if cached:
         return read_model_config(cached, wanted), cached
+    if os.environ.get("HF_HUB_OFFLINE", "0").lower() in ("1", "true", "yes", "on"):
+        raise ConfigError(f"{wanted}: not in the catalogue, and HF_HUB_OFFLINE is set; {_meant(wanted)}")
     return _from_hub(wanted), None
 
 

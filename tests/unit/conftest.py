@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.server
 import os
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -50,3 +51,17 @@ def systemd(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Systemd:
     systemd = Systemd(tmp_path / "systemd")
     monkeypatch.setenv("PATH", f"{systemd.programs}:{os.environ['PATH']}")
     return systemd
+
+
+@pytest.fixture
+def no_inventory_read(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """As in a new process, no inventory is imported yet; nor is it afterwards."""
+
+    def forget() -> None:
+        for name in [name for name in sys.modules if name.split(".")[0] in ("inventories", "group_data")]:
+            del sys.modules[name]
+
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    forget()
+    yield
+    forget()

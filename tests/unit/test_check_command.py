@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,18 +13,7 @@ from vllm_fleet.cli import main
 ROOT = Path(__file__).parents[2]
 
 
-@pytest.fixture(autouse=True)
-def fresh(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """As a new process would be: no inventory imported yet."""
-
-    def forget() -> None:
-        for name in [name for name in sys.modules if name.split(".")[0] in ("inventories", "group_data")]:
-            del sys.modules[name]
-
-    monkeypatch.setattr(sys, "path", list(sys.path))
-    forget()
-    yield
-    forget()
+pytestmark = pytest.mark.usefixtures("no_inventory_read")
 
 
 def check(*arguments: str) -> Result:

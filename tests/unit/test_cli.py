@@ -6,7 +6,6 @@ import http.server
 import json
 import socket
 import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,20 +22,11 @@ KEY = "sk-3f9a-never-shown"
 
 
 @pytest.fixture(autouse=True)
-def fresh(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def fresh(no_inventory_read: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """As a new process would be: no inventory imported yet, no secret set, no proxy."""
-
-    def forget() -> None:
-        for name in [name for name in sys.modules if name.split(".")[0] in ("inventories", "group_data")]:
-            del sys.modules[name]
-
-    monkeypatch.setattr(sys, "path", list(sys.path))
     for name in ("CLIENT_KEY", "CHAT_ENGINE_KEY", "LARGE_ENGINE_KEY", "HF_TOKEN"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("NO_PROXY", "*")
-    forget()
-    yield
-    forget()
 
 
 def fleet(*arguments: str, **environment: str) -> Result:
@@ -174,6 +164,8 @@ class Gateway(http.server.ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), _Handler)
         self.status = 200
         self.error = ""
+        self.health = [200]
+        """What it says of itself, the last for ever."""
         self.events = ['{"choices": [{"delta": {"role": "assistant", "content": ""}}]}', chunk("A cache "),
                        chunk("of keys."), chunk(None), '{"choices": [], "usage": {}}', "[DONE]"]  # fmt: skip
         self.requests: list[tuple[str, str | None, dict[str, object]]] = []
@@ -181,6 +173,11 @@ class Gateway(http.server.ThreadingHTTPServer):
 
 class _Handler(http.server.BaseHTTPRequestHandler):
     server: Gateway
+
+    def do_GET(self) -> None:
+        assert self.path == "/health"
+        self.send_response(self.server.health.pop(0) if len(self.server.health) > 1 else self.server.health[0])
+        self.end_headers()
 
     def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
@@ -274,6 +271,12 @@ def test_the_suggested_curl_asks_with_the_key_that_the_shell_reads(project: Path
     assert json.loads(body)["model"] == "Qwen/Qwen2.5-7B-Instruct"
 
 
+def test_it_waits_until_the_gateway_has_seen_the_engines(project: Path, gateway: Gateway) -> None:
+    gateway.health = [503, 200]
+    assert "answers: A cache of keys." in ask(project).stdout
+    assert gateway.health == [200]
+
+
 @pytest.mark.parametrize("status", [401, 503])
 def test_an_error_of_the_gateway_is_one_line(project: Path, gateway: Gateway, status: int) -> None:
     gateway.status, gateway.error = status, '{"error": {"message": "why not"}}\n'
@@ -310,6 +313,7 @@ def test_an_error_without_words_is_named(project: Path, monkeypatch: pytest.Monk
 
     monkeypatch.setenv("CLIENT_KEY", KEY)
     monkeypatch.setattr(httpx, "stream", fail)
+    monkeypatch.setattr(httpx, "get", fail)
     assert one_line(ask(project)) == "Error: http://127.0.0.1:8080: ReadError; is the gateway up?"
 
 

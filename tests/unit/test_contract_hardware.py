@@ -20,7 +20,6 @@ MODEL = "meta-llama/Llama-3.1-8B-Instruct"
     [
         ("mi300x", {}, "hosts.gpu1.gpu: MI300X 192GB cannot serve: AMD"),
         ("v100", {}, "hosts.gpu1.gpu: V100 SXM 32GB cannot serve: Volta"),
-        ("h100sxm6", {}, "hosts.gpu1.gpu: 'h100sxm6' is unknown; did you mean h100-sxm?"),
         ("t4", {"dtype": "bfloat16"}, "services.chat.dtype: T4 16GB of gpu1 has no bfloat16 (7.5, needs 8.0)"),
         ("t4", {"kv_cache_dtype": "fp8"},
          "services.chat.kv_cache_dtype: fp8 needs compute capability 8.0, T4 16GB of gpu1 has 7.5; use auto"),

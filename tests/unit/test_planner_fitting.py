@@ -51,8 +51,13 @@ def test_a_suggested_context_is_round_and_keeps_off_the_edge():
     [
         # weights beyond the card: half of them fit, or more GPUs
         ("Qwen/Qwen2.5-72B-Instruct", "h200", {}, [('quantization="fp8_per_tensor"',), ("tensor_parallel_size=2",)]),
-        # neither half of them nor two GPUs are enough
-        (LLAMA_70B, "h100-sxm", {}, [("tensor_parallel_size=4",)]),
+        # neither half of them nor two GPUs are enough; who has but one GPU gives up more
+        (
+            LLAMA_70B,
+            "h100-sxm",
+            {},
+            [("tensor_parallel_size=4",), ("max_model_len", 'quantization="fp8_per_tensor"')],
+        ),
         # without FP8, a 4-bit checkpoint
         (
             "Qwen/Qwen2.5-32B-Instruct",

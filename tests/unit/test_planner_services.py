@@ -106,7 +106,17 @@ def test_a_declared_configuration_is_enough(tmp_path):
     assert found.fits
 
 
-@pytest.mark.parametrize("content", ["", "[]", json.dumps(small_config(model_type="mamba2"))])
+@pytest.mark.parametrize("content", [small_config(model_type="mamba2"), small_config(is_encoder_decoder=True)])
+def test_a_declared_configuration_of_a_kind_without_sizes_is_not_sized(tmp_path, content):
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps(content))
+    found = sized("l4", model=UNKNOWN.model_copy(update={"config": str(path)}))
+    assert found.found is None
+    assert found.reasons[-1].startswith("not sized: own-model.")
+    assert found.problems == []
+
+
+@pytest.mark.parametrize("content", ["", "[]"])
 def test_a_declared_configuration_that_is_none_is_refused(tmp_path, content):
     path = tmp_path / "config.json"
     path.write_text(content)

@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import sys
+import time
 from pathlib import Path
 
 import click
@@ -14,6 +15,8 @@ from vllm_fleet.commands.base import INVENTORY
 from vllm_fleet.inventory import load
 from vllm_fleet.schema import Fleet
 from vllm_fleet.schema.host import GATEWAY, MONITORING
+
+_GATEWAY_SECONDS = 30
 
 
 @click.command()
@@ -34,6 +37,7 @@ def ask(inventory: str, question: str, model: str | None) -> None:
         "stream": True,
     }
     try:
+        _await_gateway(f"{url}/health")
         with httpx.stream(
             "POST", f"{url}/v1/chat/completions", json=body, headers={"Authorization": f"Bearer {key}"}, timeout=120
         ) as answer:
@@ -49,6 +53,17 @@ def ask(inventory: str, question: str, model: str | None) -> None:
     except httpx.HTTPError as error:
         raise click.ClickException(f"{url}: {str(error) or type(error).__name__}; is the gateway up?") from None
     _next_steps(fleet, inventory, url, str(body["model"]))
+
+
+def _await_gateway(health: str) -> None:
+    """Wait until the gateway has seen an engine of every service: it looks every two seconds, and a deploy that just
+    ended was faster. After half a minute the question is asked all the same, and its answer tells what is wrong."""
+    import httpx
+
+    for _ in range(_GATEWAY_SECONDS):
+        if httpx.get(health, timeout=10).status_code == 200:
+            return
+        time.sleep(1)
 
 
 def _delta(line: str) -> str:

@@ -11,12 +11,11 @@ from pathlib import Path
 import click
 from rich.console import Console
 
-from vllm_fleet.engine.contract import NEWEST, SUPPORTED, check_fleet, check_text, find_snapshot
+from vllm_fleet.engine.contract import NEWEST, SUPPORTED, check_deploy, check_text, find_snapshot
 from vllm_fleet.engine.contract.deep import check_deep
 from vllm_fleet.inventory import load
 from vllm_fleet.observe.used_metrics import used_metrics
 from vllm_fleet.planner import Placement
-from vllm_fleet.planner.services import certain_problems
 from vllm_fleet.schema import ConfigError, Fleet
 from vllm_fleet.schema.errors import Problem
 
@@ -47,7 +46,7 @@ def check(file: str, deep: bool, vllm: str, as_json: bool) -> None:
 
 def _check_inventory(inventory: str, deep: bool) -> tuple[list[Problem], str]:
     fleet, placements = load(inventory)
-    problems = [*certain_problems(fleet, placements), *check_fleet(fleet, placements, used_metrics())]
+    problems = check_deploy(fleet, placements, used_metrics())
     if deep:
         with Console(stderr=True).status("building vLLM's configuration of each service"):
             problems += check_deep(placements)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from vllm_fleet.schema import ConfigError
+from vllm_fleet.planner.model_config import UnsizedError
 
 
 @dataclass(frozen=True)
@@ -31,6 +31,8 @@ class Family:
     """Tensors of hidden_size alive at the peak of a step: measured for the types named with other numbers."""
     rope_tables: int = 1
     """Tables of angles: Gemma 3 has one for its windows and a stretched one for the whole context."""
+    causal: bool = True
+    """False: an encoder, every token attends to every other, and nothing is kept for later."""
     sinks: bool = False
     positions: bool = False
     """Learned positions: one vector of hidden_size for each of max_position_embeddings."""
@@ -47,7 +49,7 @@ class Family:
 
 _LLAMA = Family(hidden_copies=3)
 _QWEN3_NEXT = Family(qk_norm="head", gated_attention=True, pattern=4, local="linear_attention")
-_BERT = Family(qkv_bias=True, o_bias=True, mlp_bias=True, gated=False, norms=4, positions=True)
+_BERT = Family(causal=False, qkv_bias=True, o_bias=True, mlp_bias=True, gated=False, norms=4, positions=True)
 _FAMILIES: dict[str, Family] = {
     **dict.fromkeys(
         ("llama", "mistral", "ministral3", "mixtral", "phi3", "granitemoe", "granitemoeshared", "internlm3",
@@ -110,10 +112,10 @@ _OTHER_STATE = {
 def family_of(model_type: str, name: str) -> Family:
     """The traits of a model type; a new one is taken for a Llama and says so (`known`).
 
-    Raises ConfigError for those whose layers are known to be of another kind.
+    Raises UnsizedError for those whose layers are known to be of another kind.
     """
     if model_type in _OTHER_STATE:
-        raise ConfigError(
+        raise UnsizedError(
             f"{name}.model_type: {model_type!r} has layers the planner cannot size (state-space or shared caches); "
             "start it once and read `GPU KV cache size` in its log"
         )

@@ -20,6 +20,8 @@ _CAUTION = 0.95
 """The planner's own error must not make a suggested context too long."""
 
 _GPUS_OF_A_HOST = 8
+_CHANGES = ("context", "kv", "quantize", "gpus")
+"""The kinds of change, best first."""
 
 AWQ = Quantization("awq", (((), Format(4, 128, scale_bytes=2, zero_points=True, asymmetric=True)),))
 """A 4-bit checkpoint with groups of 128, as AWQ and GPTQ checkpoints are made."""
@@ -45,19 +47,22 @@ class Remedy:
 
 
 def remedies(found: Estimate, most: int = 4) -> list[Remedy]:
-    """The shortest lists of changes that make it fit; empty where not even all of them do."""
-    for count in (1, 2, 3, 4):
-        fitting = list(_fitting(found, count))
+    """The shortest lists of changes that make it fit; empty where not even all of them do.
+
+    Where all of those want more GPUs, the shortest list without comes after them: one may not have more.
+    """
+    shortest = _shortest(found, _CHANGES)
+    if shortest and all(each.estimate.settings.gpus > found.settings.gpus for each in shortest):
+        shortest += _shortest(found, _CHANGES[:-1])
+    return shortest[:most]
+
+
+def _shortest(found: Estimate, kinds: tuple[str, ...]) -> list[Remedy]:
+    for count in range(1, len(kinds) + 1):
+        fitting = [remedy for chosen in combinations(kinds, count) for remedy in _tried(found, chosen)]
         if fitting:
-            return fitting[:most]
+            return fitting
     return []
-
-
-def _fitting(found: Estimate, count: int) -> Iterator[Remedy]:
-    """All lists of `count` changes that fit, in the order of the kinds: context, KV cache, weights, GPUs."""
-    kinds = ("context", "kv", "quantize", "gpus")
-    for chosen in combinations(kinds, count):
-        yield from _tried(found, chosen)
 
 
 def _tried(found: Estimate, kinds: tuple[str, ...]) -> Iterator[Remedy]:

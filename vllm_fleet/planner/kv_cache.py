@@ -78,6 +78,8 @@ def cache_layout(
 
     `draft`: the layers of a draft model, which share the pool.
     """
+    if not model.family.causal:
+        return CacheLayout((), 0)
     kept = [_spec(layer, settings, wide) for layer in (*model.layers, *draft)]
     layers = layers if not draft else range(layers.start, len(kept))
     if len({(spec.block_tokens, spec.window, spec.chunk, spec.state) for spec in kept}) == 1 and not kept[0].state:

@@ -77,7 +77,9 @@ class Estimate:
 
     @property
     def fits(self) -> bool:
-        """Whether vLLM starts: one request of max_model_len has room."""
+        """Whether vLLM starts: one request of max_model_len has room. An encoder keeps none."""
+        if not self.layout.groups:
+            return self.tightest.kv_cache >= 0
         return self.max_concurrency >= 1 and self.tightest.kv_cache >= self.needed_kv_cache
 
 
@@ -100,7 +102,8 @@ def estimate(subject: Subject, settings: Settings, gpu: Gpu) -> Estimate:
         buffers = buffer_bytes(model, settings, gpu, stage)
         non_torch = non_torch_bytes(settings)
         graphs = graph_bytes(model, settings, layers)
-        left = settings.kv_cache_memory_bytes or requested - weights - activation - buffers - non_torch - graphs
+        taken = weights + activation + buffers + non_torch + graphs
+        left = min(settings.kv_cache_memory_bytes or requested - taken, gpu.memory_bytes - taken)
         memory.append(GpuMemory(stage, layers, weights, activation, buffers, non_torch, graphs, left))
         layouts.append(cache_layout(model, layers, settings, wide, draft.model.layers if draft else ()))
     counted = [
@@ -147,8 +150,13 @@ def _quantization_problems(own: Quantization | None, settings: Settings) -> Iter
             f"{asked!r} needs a checkpoint made that way, and this one is not quantized",
             f"drop it, use a {asked} checkpoint, or quantize on load with fp8_per_tensor",
         )
-    elif asked.split("_")[0] != own.method.split("_")[0]:
+    elif _method(asked) != _method(own.method):
         yield Problem("quantization", f"{asked!r} contradicts the checkpoint, which is {own.method}", "drop it")
+
+
+def _method(name: str) -> str:
+    """A method without the name of its kernels: `awq` for awq_marlin and auto_awq."""
+    return name.removeprefix("auto_").split("_")[0]
 
 
 def longest_model_len(found: Estimate) -> int:

@@ -6,12 +6,13 @@ weights.py. Names follow the checkpoints' own, so that a quantization's list of 
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Literal
 
 from vllm_fleet.planner.families import Family, family_of
-from vllm_fleet.planner.model_config import ModelConfig, TextConfig
+from vllm_fleet.planner.model_config import ModelConfig, TextConfig, UnsizedError
 from vllm_fleet.planner.vision import Encoders, encoders_of
 from vllm_fleet.schema import ConfigError
 
@@ -140,8 +141,8 @@ class Model:
 
     @property
     def active_parameters(self) -> int:
-        """The parameters that one token meets in the decoder layers and the head."""
-        return self.vocab_size * self.hidden_size + sum(_active(layer) for layer in self.layers)
+        """What every token of a prompt meets: the layers, with the experts it chooses; only the last meets the head."""
+        return sum(_active(layer) for layer in self.layers)
 
 
 def _active(layer: Layer) -> int:
@@ -336,10 +337,19 @@ def _chunk(text: TextConfig, family: Family, index: int) -> int | None:
     return text.attention_chunk_size if _kind(text, family, index) == "chunked_attention" else None
 
 
+_KINDS = {"full_attention", "sliding_attention", "chunked_attention", "linear_attention"}
+
+
 def _kind(text: TextConfig, family: Family, index: int) -> str | None:
     """A layer's type as transformers names it: from the file, else by the pattern of its family."""
     if text.layer_types:
-        return text.layer_types[index] if index < len(text.layer_types) else "full_attention"
+        kind = text.layer_types[index] if index < len(text.layer_types) else "full_attention"
+        if kind not in _KINDS:
+            raise UnsizedError(
+                f"{text.model_type}.layer_types: {reprlib.repr(kind)} layers have no sizes in the planner; "
+                "start it once and read `GPU KV cache size` in its log"
+            )
+        return kind
     pattern = text.sliding_window_pattern if isinstance(text.sliding_window_pattern, int) else family.pattern
     if pattern:  # every pattern-th layer is global
         return family.local if (index + 1) % pattern else "full_attention"

@@ -26,6 +26,10 @@ def _named(*names: str, default: Any = ...) -> Any:
     return Field(default, validation_alias=AliasChoices(*names))
 
 
+class UnsizedError(ConfigError):
+    """A model that may be fine, but of a kind that the planner has no sizes for."""
+
+
 class TextConfig(BaseModel):
     """The language model's part of a config.json. Lengths are in elements, layers and experts are counts."""
 
@@ -193,7 +197,7 @@ def parse_model_config(values: Any, name: str) -> ModelConfig:
         raise ConfigError(f"{name}: is not a JSON object; give the model's config.json")
     whole = {key: value for key, value in values.items() if value is not None or key == "sliding_window"}
     if whole.get("is_encoder_decoder") is True:
-        raise ConfigError(
+        raise UnsizedError(
             f"{name}.is_encoder_decoder: encoder-decoder models cannot be sized; vLLM's log tells instead"
         )
     text = _text_part(whole, name)

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from vllm_fleet.planner.catalogue import config_of, subject_of
+from vllm_fleet.planner.model_config import UnsizedError
 from vllm_fleet.planner.settings import settings_of
 from vllm_fleet.planner.split import split_problems
 from vllm_fleet.schema import ConfigError, Fleet, Host, Service
@@ -80,11 +81,13 @@ def place(fleet: Fleet) -> list[Placement]:
 
 def _check_split(service: Service) -> None:
     """What the model's own numbers forbid, for models whose numbers are known; vLLM checks the others."""
-    config = config_of(service.model)
-    if config:
-        problems = split_problems(subject_of(config), settings_of(service))
-        if problems:
-            raise ConfigError(*(f"services.{service.name}.{problem}" for problem in problems))
+    try:
+        config = config_of(service.model)
+        problems = split_problems(subject_of(config), settings_of(service)) if config else []
+    except UnsizedError:
+        return
+    if problems:
+        raise ConfigError(*(f"services.{service.name}.{problem}" for problem in problems))
 
 
 def on_host(placements: list[Placement], host_name: str) -> list[Placement]:

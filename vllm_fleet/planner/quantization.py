@@ -12,6 +12,7 @@ from fnmatch import fnmatchcase as fnmatch
 from functools import cached_property
 from typing import Any, Literal
 
+from vllm_fleet.planner.model_config import UnsizedError
 from vllm_fleet.schema import ConfigError
 
 DTYPE_BYTES = {"bfloat16": 2, "float16": 2, "half": 2, "float32": 4, "float": 4, "auto": 2}
@@ -67,9 +68,10 @@ class Quantization:
 
     def format_of(self, name: str, expert: bool = False) -> Format | None:
         """The format of the matrix with this name in the checkpoint, None where it is not quantized."""
-        if (self.experts_only and not expert) or self._exceptions.mean(name):
+        names = _names_of(name)
+        if (self.experts_only and not expert) or any(map(self._exceptions.mean, names)):
             return None
-        return next((form for targets, form in self._targets if targets is None or targets.mean(name)), None)
+        return next((form for targets, form in self._targets if targets is None or any(map(targets.mean, names))), None)
 
     @cached_property
     def _exceptions(self) -> _Names:
@@ -137,7 +139,7 @@ def parse_quantization(values: dict[str, Any], name: str) -> Quantization:
             form = Format(4, group=16, scale_bytes=1, compute="fp4") if four else Format(8, compute="fp8")
             return _all(method, form, ignored)
         case _:
-            raise ConfigError(
+            raise UnsizedError(
                 f"{path}.quant_method: {method or 'nothing'!r} has no sizes in the planner; give the directory "
                 "with the weights (awq, gptq, fp8, compressed-tensors, bitsandbytes, mxfp4 and modelopt are known)"
             )
@@ -210,6 +212,18 @@ def _names(values: dict[str, Any], *keys: str) -> tuple[str, ...]:
     return tuple(found)
 
 
+_OTHER_NAMES = {
+    "q_proj": "qkv_proj", "k_proj": "qkv_proj", "v_proj": "qkv_proj",
+    "gate_proj": "gate_up_proj", "up_proj": "gate_up_proj", "shared_experts": "shared_expert",
+}  # fmt: skip
+"""What some checkpoints call a matrix, or the fused one that holds it."""
+
+
+def _names_of(name: str) -> list[str]:
+    other = ".".join(_OTHER_NAMES.get(part, part) for part in name.split("."))
+    return [name, other] if other != name else [name]
+
+
 class _Names:
     """A list of matrices: parts of names (`mlp.gate`), with wildcards (`model.layers.*.self_attn`), or `re:...`."""
 
@@ -230,6 +244,8 @@ class _Names:
 
 
 def _compiled(pattern: str) -> re.Pattern[str] | None:
+    if re.search(r"\)[*+{]", pattern):  # repeated groups may take for ever, and name no modules in practice
+        return None
     try:
         return re.compile(pattern)
     except re.error:

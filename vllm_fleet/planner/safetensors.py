@@ -25,6 +25,7 @@ def checkpoint_bytes(directory: Path, layers: int, wide: int, quantized: bool, t
     `tied` embeddings, which some checkpoints hold all the same. In an unquantized checkpoint numbers of any width
     become `wide` bytes. Raises ConfigError for a file that is cut off or no such file.
     """
+    _check_complete(directory)
     files = [file for file in sorted(directory.glob("*.safetensors")) if not file.name.startswith("consolidated")]
     if not files:
         return None
@@ -34,6 +35,22 @@ def checkpoint_bytes(directory: Path, layers: int, wide: int, quantized: bool, t
         for name, size in _tensors(file, wide, quantized)
         if not (_is_extra(name, layers) or (tied and name == "lm_head.weight"))
     )
+
+
+def _check_complete(directory: Path) -> None:
+    """Raise ConfigError where the checkpoint's own list names a file that is not there."""
+    index = directory / "model.safetensors.index.json"
+    if not index.is_file():
+        return
+    try:
+        named = set(json.loads(index.read_bytes())["weight_map"].values())
+        missing = sorted(name for name in named if not (directory / name).is_file())
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        raise ConfigError(f"{index}: is no list of a checkpoint's files; fetch it again") from None
+    if missing:
+        raise ConfigError(
+            f"{directory}: {len(missing)} of {len(named)} files are missing ({missing[0]}); fetch the rest"
+        )
 
 
 def _tensors(file: Path, wide: int, quantized: bool) -> Iterator[tuple[str, int]]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from vllm_fleet.planner.catalogue import catalogued, config_of, subject_of
 from vllm_fleet.planner.memory import Estimate, Subject, estimate
-from vllm_fleet.planner.model_config import read_model_config
+from vllm_fleet.planner.model_config import UnsizedError, read_model_config
 from vllm_fleet.planner.placement import Placement, heads
 from vllm_fleet.planner.report import memory_problem, surely_too_large
 from vllm_fleet.planner.settings import settings_of
@@ -71,10 +71,13 @@ def _estimate(service: Service, engines: list[Placement]) -> Estimate | str:
     known = [card for card in cards if card]
     if not known or len(known) < len(cards):
         return "not sized: its hosts do not say what their GPUs are (gpu in the inventory)"
-    config = config_of(service.model)
-    if not config:
+    try:
+        config = config_of(service.model)
+        subject = replace(subject_of(config), draft=_draft(service)) if config else None
+    except UnsizedError as error:
+        return f"not sized: {error.message}"
+    if not subject:
         return f"not sized: {service.model.name} is not in the catalogue; give its config.json (model=...(config=...))"
-    subject = replace(subject_of(config), draft=_draft(service))
     return estimate(subject, settings_of(service), min(known, key=lambda card: card.memory_bytes))
 
 

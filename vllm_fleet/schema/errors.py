@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import reprlib
 import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -80,7 +81,8 @@ def _finding(item: Any, path: str, wanted: dict[str, str | None]) -> str:
             return f"{where}: {cause}"
         case _:
             hint = wanted.get(loc[0]) if loc else None
-            return f"{where}: {_lower(item['msg'])}, got {item['input']!r}; {f'give {hint}' if hint else 'change it'}"
+            mend = f"give {hint}" if hint else "change it"
+            return f"{where}: {_lower(item['msg'])}, got {reprlib.repr(item['input'])}; {mend}"
 
 
 def _lower(message: str) -> str:

@@ -45,7 +45,7 @@ def quantization(engine: Engine) -> Iterator[Problem]:
         yield engine.problem(
             "quantization",
             f"{given!r} needs a checkpoint of it, and {_name(engine)} is not quantized",
-            "remove it, or use fp8",
+            "remove it, or use fp8_per_tensor",
         )
     if own and own != given and not any({own, given} <= same for same in _SAME):
         yield engine.problem(

@@ -14,12 +14,20 @@ from vllm_fleet.engine.contract.rules import Engine, Rule
 from vllm_fleet.engine.contract.snapshot import Snapshot
 from vllm_fleet.engine.contract.values import in_one_line
 from vllm_fleet.planner.placement import Placement
-from vllm_fleet.schema import ConfigError, Fleet, Service
+from vllm_fleet.planner.services import certain_problems
+from vllm_fleet.schema import Fleet, Service
 from vllm_fleet.schema.errors import Problem
-from vllm_fleet.schema.gpu import Gpu, gpu
+from vllm_fleet.schema.gpu import Gpu
 from vllm_fleet.schema.service import OWNED_OPTIONS
 
 RULES: tuple[Rule, ...] = names.RULES + combinations.RULES + checkpoints.RULES + hardware.RULES
+
+
+def check_deploy(fleet: Fleet, placements: list[Placement], used_metrics: Mapping[str, str]) -> list[Problem]:
+    """What stops a deploy: all that check_fleet finds, and what certainly does not fit its GPUs."""
+    found = check_fleet(fleet, placements, used_metrics)
+    said = {problem.path for problem in found}
+    return found + [problem for problem in certain_problems(fleet, placements) if problem.path not in said]
 
 
 def check_fleet(fleet: Fleet, placements: list[Placement], used_metrics: Mapping[str, str]) -> list[Problem]:
@@ -27,8 +35,8 @@ def check_fleet(fleet: Fleet, placements: list[Placement], used_metrics: Mapping
 
     `used_metrics`: the metrics that alerts and dashboards ask for, and where each stands.
     """
-    gpus, unknown = _gpus(fleet)
-    found = [*unknown, *drivers(fleet, gpus), *ports(fleet, placements)]
+    gpus = {host.name: host.card for host in fleet.hosts if host.card}
+    found = [*drivers(fleet, gpus), *ports(fleet, placements)]
     versions: dict[str, Snapshot] = {}
     for service in fleet.services:
         version = snapshot.find(service.runtime.vllm)
@@ -69,16 +77,3 @@ def path_of(service: Service) -> Callable[[str], str]:
         return f"services.{service.name}.{field}"
 
     return path
-
-
-def _gpus(fleet: Fleet) -> tuple[dict[str, Gpu], list[Problem]]:
-    found: dict[str, Gpu] = {}
-    unknown: list[Problem] = []
-    for host in fleet.hosts:
-        try:
-            if host.gpu:
-                found[host.name] = gpu(host.gpu)
-        except ConfigError as error:
-            what, _, fix = error.message.removeprefix("gpu: ").partition("; ")
-            unknown.append(Problem(f"hosts.{host.name}.gpu", what, fix))
-    return found, unknown
