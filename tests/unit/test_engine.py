@@ -3,6 +3,8 @@
 import hashlib
 import subprocess
 
+import pytest
+
 from tests.unit.test_schema import IMAGE, OPS_1, fleet, service
 from vllm_fleet.engine.argv import serve_arguments
 from vllm_fleet.engine.command import start_command
@@ -96,6 +98,32 @@ def test_a_follower_of_a_model_that_spans_hosts():
     }
     command = start_command(follower)
     assert command[command.index("/dev/infiniband") - 1] == "--device"
+
+
+@pytest.mark.parametrize(
+    "declared, variables",
+    [
+        ({}, {"NCCL_IB_DISABLE": "1"}),
+        ({"fabric": "ethernet"}, {"NCCL_IB_DISABLE": "1"}),
+        ({"infiniband": "mlx5_0,mlx5_1"}, {"NCCL_IB_HCA": "mlx5_0,mlx5_1"}),
+        ({"fabric": "roce", "infiniband": "mlx5_0"}, {"NCCL_IB_HCA": "mlx5_0"}),
+        (
+            {"fabric": "roce", "infiniband": "mlx5_0", "roce_gid_index": 3},
+            {"NCCL_IB_HCA": "mlx5_0", "NCCL_IB_GID_INDEX": "3"},
+        ),
+        ({"fabric": "efa"}, {"FI_PROVIDER": "efa", "NCCL_NET": "Libfabric"}),
+    ],
+)
+def test_the_fabric_between_the_hosts_says_what_nccl_may_use(declared, variables):
+    hosts = [
+        Host(name=f"gpu-{n}", address=f"10.0.1.{n}", groups=("gpu",), gpus=8, interface="eth1", **declared)
+        for n in (1, 2)
+    ]
+    spanning = service(hosts=["gpu-1", "gpu-2"], nodes=2, tensor_parallel_size=8, pipeline_parallel_size=2)
+    engine = place(fleet(spanning, hosts=[*hosts, OPS_1]))[0]
+    ours = {name: value for name, value in environment(engine).items() if name.startswith(("NCCL", "GLOO", "FI_"))}
+    assert ours == {"NCCL_SOCKET_IFNAME": "=eth1", "GLOO_SOCKET_IFNAME": "eth1", **variables}
+    assert ("/dev/infiniband" in start_command(engine)) == ("NCCL_IB_DISABLE" not in variables)
 
 
 def test_a_venv_sees_its_gpus_through_the_environment(tmp_path):

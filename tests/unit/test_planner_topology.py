@@ -8,6 +8,7 @@ import pytest
 
 from tests.unit.test_schema import OPS_1, error_of, fleet, service
 from vllm_fleet.planner import Placement, place
+from vllm_fleet.planner.services import sizings
 from vllm_fleet.planner.topology import ranks, topology_problems, topology_reasons
 from vllm_fleet.schema import Host
 
@@ -109,15 +110,34 @@ def problems(*hosts: Host, **changes: Any) -> list[str]:
     return [str(each) for each in topology_problems(first.service, first.members)]
 
 
-def test_tensor_parallelism_over_hosts_needs_infiniband():
+def test_tensor_parallelism_over_hosts_needs_a_fast_fabric():
     expected = (
-        "services.chat.tensor_parallel_size: 16 reaches over 2 hosts, and every layer's all-reduces with it, but no "
-        "InfiniBand joins them; use tensor_parallel_size=8 and pipeline_parallel_size=2, or declare the hosts' "
-        "infiniband"
+        "services.chat.tensor_parallel_size: 16 reaches over 2 hosts, and every layer's all-reduces with it, but TCP "
+        "joins them; use tensor_parallel_size=8 and pipeline_parallel_size=2, or declare the hosts' faster fabric: "
+        "infiniband, roce or efa"
     )
     assert problems(node(1), node(2), nodes=2, tensor_parallel_size=16) == [expected]
-    assert problems(node(1, **FAST), node(2), nodes=2, tensor_parallel_size=16) == [expected]
-    assert problems(node(1, **FAST), node(2, **FAST), nodes=2, tensor_parallel_size=16) == []
+    for fast in (FAST, {**FAST, "fabric": "roce"}, {"fabric": "efa"}):
+        assert problems(node(1, **fast), node(2, **fast), nodes=2, tensor_parallel_size=16) == []
+
+
+@pytest.mark.parametrize("sizes", [{"tensor_parallel_size": 16}, {"pipeline_parallel_size": 2}])
+def test_the_hosts_of_a_replica_have_one_fabric(sizes):
+    assert problems(node(1, **FAST), node(2), nodes=2, **sizes) == [
+        "services.chat.hosts: a replica's hosts are joined by different fabrics: gpu-1 infiniband, gpu-2 ethernet; "
+        "declare the one that joins them all as each host's fabric, or choose other hosts"
+    ]
+    assert problems(node(1, **FAST), node(2)) == []
+
+
+def test_replicas_may_have_different_fabrics_and_each_is_looked_at():
+    hosts = [node(1, **FAST), node(2, **FAST), node(3), node(4)]
+    whole = fleet(
+        service(hosts=[host.name for host in hosts], nodes=2, replicas=2, tensor_parallel_size=16),
+        hosts=[*hosts, OPS_1],
+    )
+    (sizing,) = sizings(whole, place(whole))
+    assert [each.path for each in sizing.contradictions] == ["services.chat.tensor_parallel_size"]
 
 
 def test_what_the_mend_says_is_fine():
@@ -154,6 +174,8 @@ def test_the_wires_between_hosts_are_named():
     between = "pipeline parallel 2 between hosts over {}: one activation a step"
     assert reasons(*fast, nodes=2, pipeline_parallel_size=2) == [between.format("InfiniBand")]
     assert reasons(node(1), node(2), nodes=2, pipeline_parallel_size=2) == [between.format("TCP")]
+    efa = [node(1, fabric="efa"), node(2, fabric="efa")]
+    assert reasons(*efa, nodes=2, pipeline_parallel_size=2) == [between.format("EFA")]
 
 
 def test_other_splits_are_named():

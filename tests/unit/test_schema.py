@@ -24,6 +24,11 @@ GPU_1 = Host(name="gpu-1", address="10.0.0.1", groups=("gpu",), gpus=8)
 OPS_1 = Host(name="ops-1", address="10.0.0.2", groups=("gateway", "monitoring"))
 
 
+def host(**changes):
+    values = {"name": "gpu-1", "address": "10.0.0.1", "groups": ("gpu",), "gpus": 8, "interface": "eth1"}
+    return Host(**(values | changes))
+
+
 def service(**changes):
     values = {"name": "chat", "model": LLAMA, "runtime": IMAGE, "hosts": ["gpu-1"], "api_key": Secret(env="KEY")}
     return Service(**(values | changes))
@@ -95,6 +100,33 @@ def error_of(build):
         (
             lambda: Host(name="gpu-1", address="gpu-1.local"),
             "hosts.gpu-1.address: 'gpu-1.local' is not an IP address; give the host's private address",
+        ),
+        (
+            lambda: host(fabric="token-ring"),
+            "hosts.gpu-1.fabric: input should be 'ethernet', 'roce', 'infiniband', 'efa' or 'nvlink', got "
+            "'token-ring'; give one of ethernet, roce, infiniband, efa, nvlink",
+        ),
+        (
+            lambda: host(fabric="roce"),
+            "hosts.gpu-1.infiniband: is needed for fabric='roce', or NCCL takes every HCA, storage's too; name those "
+            "that `ibdev2netdev` shows for this network: 'mlx5_0,mlx5_1'",
+        ),
+        (
+            lambda: host(fabric="efa", infiniband="mlx5_0"),
+            "hosts.gpu-1.infiniband: names HCAs, which fabric='efa' does not use; remove it, or set fabric to "
+            "infiniband or roce",
+        ),
+        (
+            lambda: host(infiniband="mlx5_0", roce_gid_index=3),
+            "hosts.gpu-1.roce_gid_index: is for RoCE; remove it, or set fabric='roce'",
+        ),
+        (
+            lambda: fleet(
+                service(hosts=["gpu-1", "gpu-2"], nodes=2, pipeline_parallel_size=2),
+                hosts=[host(fabric="nvlink"), host(name="gpu-2", address="10.0.0.3"), OPS_1],
+            ),
+            "hosts.gpu-1.fabric: 'nvlink' joins the GPUs of one host, and chat spans hosts; name what joins the "
+            "hosts: ethernet, roce, infiniband or efa",
         ),
         (
             lambda: Gateway(api_keys=[Secret(env="K")], clients=["10.0.0.1/8"]),
@@ -183,6 +215,12 @@ def test_one_missing_secret_anywhere_is_found_at_once(monkeypatch):
     monkeypatch.setenv("KEY", "key")
     whole = fleet(service(), monitoring=Monitoring(page_webhook=Secret(env="NOT_SET_ANYWHERE")))
     assert error_of(whole.check_deployable).startswith("monitoring.page_webhook: environment variable NOT_SET_ANYWHERE")
+
+
+def test_what_joins_a_host_to_others_is_declared_or_told_by_its_hcas():
+    assert host().joined_by == "ethernet"
+    assert host(infiniband="mlx5_0").joined_by == "infiniband"
+    assert host(infiniband="mlx5_0", fabric="roce").joined_by == "roce"
 
 
 def test_hosts_come_from_the_inventory_groups_with_pyinfra_keys_left_out():

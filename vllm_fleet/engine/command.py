@@ -9,6 +9,7 @@ from vllm_fleet import paths
 from vllm_fleet.engine.argv import serve_arguments
 from vllm_fleet.planner.placement import Placement
 from vllm_fleet.schema import Container, Venv
+from vllm_fleet.schema.host import RDMA
 
 FOLLOW_PROGRAM = f"{paths.PROGRAMS}/follow-container"
 
@@ -63,7 +64,7 @@ def _docker_create(placement: Placement, runtime: Container) -> list[str]:
         "--volume", f"{paths.secret(instance)}:{paths.secret(instance)}:ro",
         "--volume", f"{paths.cache(instance)}:{paths.cache(instance)}",
         *[part for gpu in placement.gpus for part in ("--device", f"nvidia.com/gpu={gpu}")],
-        *(["--device", "/dev/infiniband"] if placement.host.infiniband and len(placement.members) > 1 else []),
+        *(["--device", "/dev/infiniband"] if placement.host.joined_by in RDMA and len(placement.members) > 1 else []),
         runtime.image,
     ]  # fmt: skip
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from vllm_fleet import paths
 from vllm_fleet.planner.placement import Placement
-from vllm_fleet.schema import Venv
+from vllm_fleet.schema import Host, Venv
 
 
 def environment(placement: Placement) -> dict[str, str]:
@@ -40,7 +40,37 @@ def environment(placement: Placement) -> dict[str, str]:
 
 
 def _between_hosts(placement: Placement) -> dict[str, str]:
-    """The declared interface and nothing else: the wrong NIC is the classic failure (vllm#10626, gpu-facts)."""
+    """The declared interface and nothing else: the wrong NIC is the classic failure (vllm#10626, gpustack#2275).
+
+    NCCL's variables are those of its user guide, "Environment Variables".
+    """
     host = placement.host
-    values = {"NCCL_SOCKET_IFNAME": f"={host.interface}", "GLOO_SOCKET_IFNAME": host.interface or ""}
-    return values | ({"NCCL_IB_HCA": host.infiniband} if host.infiniband else {"NCCL_IB_DISABLE": "1"})
+    return {
+        # "=" means this very name; without it eth1 is a prefix, and eth10 fits too
+        "NCCL_SOCKET_IFNAME": f"={host.interface}",
+        # gloo takes names as they are; unset, it takes the address of the host's name, often a loopback one
+        "GLOO_SOCKET_IFNAME": host.interface or "",
+        **_fabric(host),
+    }
+
+
+def _fabric(host: Host) -> dict[str, str]:
+    match host.joined_by:
+        case "ethernet":
+            # NCCL would try any HCA it finds, RoCE ones of another network too; this leaves it TCP
+            return {"NCCL_IB_DISABLE": "1"}
+        case "infiniband" | "roce":
+            # without a list NCCL takes every active HCA, storage's too
+            hcas = {"NCCL_IB_HCA": host.infiniband or ""}
+            # NCCL takes an HCA's RoCE v2 address itself since 2.21 (default -1); before, and where it errs, by number
+            index = {} if host.roce_gid_index is None else {"NCCL_IB_GID_INDEX": str(host.roce_gid_index)}
+            return hcas | index
+        case "efa":
+            return {
+                # without EFA devices in reach libfabric takes TCP, and says so in a log line only (aws-ofi-nccl#803)
+                "FI_PROVIDER": "efa",
+                # without the plugin NCCL takes sockets; by this name (aws-ofi-nccl >= 1.12) it fails and says why
+                "NCCL_NET": "Libfabric",
+            }
+        case "nvlink":
+            raise AssertionError("schema/fleet.py lets no service span hosts that only NVLink joins")

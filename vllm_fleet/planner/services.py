@@ -51,7 +51,8 @@ def sizings(fleet: Fleet, placements: list[Placement]) -> list[Sizing]:
 
 def _size(service: Service, engines: list[Placement]) -> Sizing:
     reasons = list(topology_reasons(engines[0])) if engines else []
-    problems = topology_problems(service, engines[0].members) if engines else []
+    # a dict, for replicas are alike: each problem once
+    problems = list(dict.fromkeys(each for engine in engines for each in topology_problems(service, engine.members)))
     found = _estimate(service, engines)
     if isinstance(found, str):
         return Sizing(service, None, (*reasons, found), tuple(problems), None)

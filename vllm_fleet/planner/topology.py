@@ -6,6 +6,10 @@ from collections.abc import Iterator
 
 from vllm_fleet.planner.placement import Placement
 from vllm_fleet.schema import Host, Problem, Service
+from vllm_fleet.schema.host import RDMA
+
+WIRES = {"ethernet": "TCP", "roce": "RoCE", "infiniband": "InfiniBand", "efa": "EFA"}
+"""Fabrics between hosts as people call what runs over them."""
 
 
 def ranks(placement: Placement) -> list[dict[str, int]]:
@@ -26,32 +30,48 @@ def ranks(placement: Placement) -> list[dict[str, int]]:
 
 
 def topology_problems(service: Service, members: tuple[Host, ...]) -> list[Problem]:
-    """Splits that the network between the hosts cannot carry."""
-    if service.nodes == 1 or service.tensor_parallel_size <= service.gpus_per_node or _fast(members):
+    """What the network between the hosts of a replica cannot carry."""
+    if service.nodes == 1:
+        return []
+    if len({host.joined_by for host in members}) > 1:
+        return [_mixed(service, members)]
+    if service.tensor_parallel_size <= service.gpus_per_node or members[0].joined_by in RDMA:
         return []
     inside = service.gpus_per_node
     return [
         Problem(
             f"services.{service.name}.tensor_parallel_size",
             f"{service.tensor_parallel_size} reaches over {service.nodes} hosts, and every layer's all-reduces with "
-            "it, but no InfiniBand joins them",
+            "it, but TCP joins them",
             f"use tensor_parallel_size={inside} and pipeline_parallel_size={service.gpus_per_replica // inside}, or "
-            "declare the hosts' infiniband",
+            "declare the hosts' faster fabric: infiniband, roce or efa",
         )
     ]
 
 
+def _mixed(service: Service, members: tuple[Host, ...]) -> Problem:
+    """NCCL talks one network in a group, and does not look for one that all ranks have."""
+    fabrics = ", ".join(f"{host.name} {host.joined_by}" for host in members)
+    return Problem(
+        f"services.{service.name}.hosts",
+        f"a replica's hosts are joined by different fabrics: {fabrics}",
+        "declare the one that joins them all as each host's fabric, or choose other hosts",
+    )
+
+
 def topology_reasons(placement: Placement) -> Iterator[str]:
     """Why the ranks of an engine lie where they do, one line each."""
-    service, host = placement.service, placement.host
+    service, between_hosts = placement.service, WIRES.get(placement.host.joined_by)
     size = service.tensor_parallel_size
     if size > 1 and size <= service.gpus_per_node:
         yield f"tensor parallel {size} inside one host, over {_wire(placement)}: two all-reduces a layer and step"
     elif size > 1 and service.nodes > 1:
-        yield f"tensor parallel {size} over {service.nodes} hosts: two all-reduces a layer and step cross InfiniBand"
+        yield (
+            f"tensor parallel {size} over {service.nodes} hosts: two all-reduces a layer and step cross {between_hosts}"
+        )
     if service.pipeline_parallel_size > 1:
         between = "hosts" if service.nodes > 1 else "GPUs"
-        wire = f" over {'InfiniBand' if host.infiniband else 'TCP'}" if service.nodes > 1 else ""
+        wire = f" over {between_hosts}" if service.nodes > 1 else ""
         yield f"pipeline parallel {service.pipeline_parallel_size} between {between}{wire}: one activation a step"
     if service.data_parallel_size > 1:
         yield f"data parallel {service.data_parallel_size}: that many engines behind one port"
@@ -69,7 +89,3 @@ def _wire(placement: Placement) -> str:
     if host.numa_nodes and all(any(group <= set(node) for node in host.numa_nodes) for group in groups):
         return "PCIe of one NUMA node"
     return "PCIe" if host.card else "what joins its GPUs"
-
-
-def _fast(members: tuple[Host, ...]) -> bool:
-    return all(host.infiniband for host in members)

@@ -107,6 +107,12 @@ class Fleet(Model):
                         f"is needed for {service.name}, which spans hosts; name the interface that has "
                         f"{gpu_hosts[name].address}",
                     )
+                if service.nodes > 1 and gpu_hosts[name].joined_by == "nvlink":
+                    raise FieldError(
+                        f"hosts.{name}.fabric",
+                        f"'nvlink' joins the GPUs of one host, and {service.name} spans hosts; name what joins the "
+                        "hosts: ethernet, roce, infiniband or efa",
+                    )
         self._ports_differ()
         return self
 

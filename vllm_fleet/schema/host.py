@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 from types import ModuleType
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
@@ -14,6 +14,12 @@ from .gpu import Gpu, gpu
 
 GPU, GATEWAY, MONITORING = "gpu", "gateway", "monitoring"
 """The inventory groups that give a host its roles."""
+
+Fabric = Literal["ethernet", "roce", "infiniband", "efa", "nvlink"]
+VERBS = ("roce", "infiniband")
+"""Fabrics whose HCAs NCCL opens itself, by InfiniBand's verbs."""
+RDMA = (*VERBS, "efa")
+"""Fabrics that pass the kernel's network by; their devices are those of /dev/infiniband."""
 
 
 class Host(Model):
@@ -31,8 +37,12 @@ class Host(Model):
     """Which GPUs hang on the same processor: `[[0, 1, 2, 3], [4, 5, 6, 7]]`; `nvidia-smi topo -m` shows it."""
     interface: str | None = None
     """The network interface of `address`, for NCCL and Gloo; needed on hosts of models that span hosts."""
+    fabric: Annotated[Fabric | None, Field(description="one of ethernet, roce, infiniband, efa, nvlink")] = None
+    """What joins it to other hosts: `nvlink` says nothing does, for models inside it. None: see `joined_by`."""
     infiniband: str | None = None
-    """The HCAs NCCL may use (NCCL_IB_HCA, e.g. `mlx5_0,mlx5_1`); None turns InfiniBand off."""
+    """The HCAs NCCL may use on InfiniBand and RoCE (NCCL_IB_HCA, e.g. `mlx5_0,mlx5_1`)."""
+    roce_gid_index: Annotated[int, Field(ge=0, le=255, description="an index that show_gids lists")] | None = None
+    """Which of an HCA's addresses RoCE uses, where NCCL's own choice (the RoCE v2 one) is wrong."""
     ssh_port: Port = 22
 
     @field_validator("address")
@@ -60,6 +70,29 @@ class Host(Model):
                     field, f"names a GPU twice, or one that is not there; use each of 0 to {self.gpus - 1} once"
                 )
         return self
+
+    @model_validator(mode="after")
+    def _fabric(self) -> Host:
+        if self.joined_by in VERBS and not self.infiniband:
+            raise FieldError(
+                "infiniband",
+                f"is needed for fabric={self.fabric!r}, or NCCL takes every HCA, storage's too; name those that "
+                "`ibdev2netdev` shows for this network: 'mlx5_0,mlx5_1'",
+            )
+        if self.infiniband and self.joined_by not in VERBS:
+            raise FieldError(
+                "infiniband",
+                f"names HCAs, which fabric={self.fabric!r} does not use; remove it, or set fabric to infiniband or "
+                "roce",
+            )
+        if self.roce_gid_index is not None and self.joined_by != "roce":
+            raise FieldError("roce_gid_index", "is for RoCE; remove it, or set fabric='roce'")
+        return self
+
+    @property
+    def joined_by(self) -> Fabric:
+        """The fabric between this host and others: the declared one, else InfiniBand where HCAs are named."""
+        return self.fabric or ("infiniband" if self.infiniband else "ethernet")
 
     @property
     def card(self) -> Gpu | None:
