@@ -46,14 +46,24 @@ def deploy(project, *options):
 def test_a_failed_deploy_leaves_the_last_good_release_serving(lab, spoil):
     current = "readlink /etc/vllm-fleet/engines/batch/current"
     before = lab.ssh("gpu-2", current)
-    code, said = deploy(spoil("port=8100,", 'port=8100, quantization="no-such-method",'), "--limit", "gpu-2")
+    # only the engine itself can tell that its host has no such file
+    template = '{**_on_cpu, "options": {**_on_cpu["options"], "chat-template": "/nowhere.jinja"}}'
+    project = spoil("port=8100,\n                **_on_cpu,", f"port=8100,\n                **{template},")
+    code, said = deploy(project, "--limit", "gpu-2")
     assert code == 1
     assert "batch: not ready: " in said
-    assert "no-such-method" in said
+    assert "/nowhere.jinja" in said
     assert "batch: rolled back to release" in said
     assert lab.ssh("gpu-2", current) == before
     # the gateway takes it back after two good checks
     wait_until(lambda: lab.complete("tiny-llama-batch").status_code == 200, 15, "the old release serves")
+
+
+def test_what_vllm_would_refuse_ends_the_deploy_before_a_host_is_asked_anything(spoil):
+    code, said = deploy(spoil("port=8100,", 'port=8100, quantization="no-such-method",'))
+    assert code == 1
+    assert "pyinfra error: services.batch.quantization: vLLM 0.32 has no method 'no-such-method'; use " in said
+    assert "Starting operation" not in said
 
 
 def test_an_empty_key_ends_the_deploy_before_a_host_is_asked_anything(spoil):
