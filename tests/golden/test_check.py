@@ -26,8 +26,10 @@ def test_the_readme_shows_what_is_printed() -> None:
 def test_a_file_of_all_commands(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, golden: Callable[[str, str], None]
 ) -> None:
+    script = "\n".join(row["command"].rstrip("\n") + "\n" for row in ROWS)
+    golden("articles.sh", script)
     monkeypatch.chdir(tmp_path)
-    Path("articles.sh").write_text("\n".join(row["command"].rstrip("\n") + "\n" for row in ROWS), encoding="utf-8")
+    Path("articles.sh").write_text(script, encoding="utf-8")
     ran = CliRunner().invoke(main, ["check", "articles.sh"])
     assert ran.exit_code == 1
     golden("check-articles.txt", ran.stdout)
