@@ -158,6 +158,22 @@ def test_none_of_a_service(values: dict[str, Any]) -> None:
         ("BAAI/bge-m3", {"options": {"runner": "pooling"}}, []),
         ("Qwen/Qwen3-30B-A3B-Instruct-2507", {"options": {"enable-expert-parallel": True}}, []),
         ("nobody/knows-this", {"quantization": "awq", "max_model_len": 10**6}, []),
+        # both met when they were started on a GPU
+        (
+            "meta-llama/Llama-3.1-405B-Instruct-FP8",
+            {"tensor_parallel_size": 8},
+            ["vLLM refuses meta-llama/Llama-3.1-405B-Instruct-FP8 without it: fbgemm_fp8 is deprecated; add it"],
+        ),
+        (
+            "meta-llama/Llama-3.1-405B-Instruct-FP8",
+            {"tensor_parallel_size": 8, "options": {"allow-deprecated-quantization": True}},
+            [],
+        ),
+        (
+            "RedHatAI/Meta-Llama-3.1-8B-Instruct-quantized.w4a16",
+            {},
+            ["w4a16 has GPTQ groups in activation order (desc_act), which vLLM takes no more; use a checkpoint"],
+        ),
     ],
 )
 def test_what_a_checkpoint_decides(model: str, values: dict[str, Any], said: list[str]) -> None:

@@ -53,6 +53,28 @@ def quantization(engine: Engine) -> Iterator[Problem]:
         )
 
 
+def refused_method(engine: Engine) -> Iterator[Problem]:
+    """ModelConfig._verify_quantization (0.33), for the checkpoint's own method: met with Llama-3.1-405B-Instruct-FP8."""
+    method = engine.snapshot.quantization.get(checkpoint_method(engine) or "")
+    if method and method.deprecated and not engine.get("allow-deprecated-quantization"):
+        yield engine.problem(
+            "allow-deprecated-quantization",
+            f"vLLM refuses {_name(engine)} without it: {checkpoint_method(engine)} is deprecated",
+            "add it, or use a checkpoint of another method",
+        )
+
+
+def activation_order(engine: Engine) -> Iterator[Problem]:
+    """normalize_and_validate_gptq_desc_act in layers/quantization/utils/gptq_utils.py (0.32, 0.33)."""
+    own = _dict(engine.config.get("quantization_config"))
+    if checkpoint_method(engine) == "gptq" and own.get("desc_act") is True and own.get("group_size") != -1:
+        yield engine.problem(
+            "model",
+            f"{_name(engine)} has GPTQ groups in activation order (desc_act), which vLLM takes no more",
+            "use a checkpoint with desc_act false or static groups",
+        )
+
+
 def expert_parallel(engine: Engine) -> Iterator[Problem]:
     """ModelConfig._verify_with_expert_parallelism (0.33)."""
     keys = ("num_experts", "num_local_experts", "n_routed_experts", "moe_num_experts", "num_routed_experts")
@@ -106,4 +128,13 @@ def _dict(value: Any) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
-RULES: tuple[Rule, ...] = (quantization, expert_parallel, dtype, context, runner, architecture)
+RULES: tuple[Rule, ...] = (
+    quantization,
+    refused_method,
+    activation_order,
+    expert_parallel,
+    dtype,
+    context,
+    runner,
+    architecture,
+)
