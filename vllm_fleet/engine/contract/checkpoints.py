@@ -54,7 +54,7 @@ def quantization(engine: Engine) -> Iterator[Problem]:
 
 
 def refused_method(engine: Engine) -> Iterator[Problem]:
-    """ModelConfig._verify_quantization (0.33), for the checkpoint's own method: met with Llama-3.1-405B-Instruct-FP8."""
+    """ModelConfig._verify_quantization (0.33), for the checkpoint's own method; met with Llama-3.1-405B-FP8."""
     method = engine.snapshot.quantization.get(checkpoint_method(engine) or "")
     if method and method.deprecated and not engine.get("allow-deprecated-quantization"):
         yield engine.problem(
