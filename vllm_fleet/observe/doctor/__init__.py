@@ -1,0 +1,9 @@
+"""What is wrong with a host: the facts it gave (`payload/doctor_facts`) against what the inventory declares. Pure.
+
+diagnose(fleet, placements, host, facts, releases)    the findings, each one line: `path: what; mend`
+"""
+
+from .diagnosis import diagnose
+from .finding import Finding
+
+__all__ = ["Finding", "diagnose"]

@@ -1,0 +1,30 @@
+"""All rules over one host."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from vllm_fleet.planner.placement import Placement
+from vllm_fleet.schema import Fleet, Host
+
+from . import cdi, driver, engines, gpus, machine
+from .finding import Case, Finding, Rule
+
+# a GPU host's only: where the inventory declares no GPU, NVIDIA is not looked at
+GPU_RULES: tuple[Rule, ...] = (*driver.RULES, *cdi.RULES, *gpus.RULES)
+RULES: tuple[Rule, ...] = (*machine.RULES, *engines.RULES)
+
+
+def diagnose(
+    fleet: Fleet, placements: Sequence[Placement], host: Host, facts: Mapping[str, Any], releases: Mapping[str, str]
+) -> list[Finding]:
+    """What is not as declared on a host, in the order driver, GPUs, machine, engines.
+
+    `placements` are the fleet's, `facts` what `doctor_facts` printed on this host, `releases` the release ids of its
+    engines by instance (`engine.release`).
+    """
+    here = tuple(placement for placement in placements if placement.host.name == host.name)
+    case = Case(fleet, host, here, facts, releases)
+    rules = (*GPU_RULES, *RULES) if host.gpus else RULES
+    return [finding for rule in rules for finding in rule(case)]
