@@ -15,7 +15,17 @@ from typing import Any
 import pynvml
 import pytest
 
-from tests.unit.gpu_host import DRIVER, PACKAGES, PROC_VERSION, RECORDED, TIMEDATECTL, Nvml, cdi_text, units_text
+from tests.unit.gpu_host import (
+    DRIVER,
+    PACKAGES,
+    PROC_VERSION,
+    RECORDED,
+    TIMEDATECTL,
+    Nvml,
+    cdi_text,
+    healthy_facts,
+    units_text,
+)
 from vllm_fleet.payload.doctor_facts import nvml, parse
 from vllm_fleet.payload.doctor_facts.deadline import Source, ask
 from vllm_fleet.payload.doctor_facts.gather import FACTS, gather, xids
@@ -341,6 +351,17 @@ def test_the_kernel_ring_is_read_where_there_is_no_journal(host: Host) -> None:
     assert xids(Machine(host.root))["seen"][0]["xid"] == 48
 
 
+def test_a_flood_is_counted_from_its_end(host: Host) -> None:
+    host.file("/proc/driver/nvidia/version", PROC_VERSION)
+    line = "1790000000.5 h kernel: NVRM: Xid (PCI:0000:06:00): 31, MMU Fault"
+    host.command("journalctl", f"yes '{line}' | head -n 20000")
+    found = xids(Machine(host.root))
+    assert found == {
+        "complete": False,
+        "seen": [{"pci": "0000:06:00", "xid": 31, "count": 20_000, "last": 1790000000.5}],
+    }
+
+
 def test_a_broken_file_is_one_unread_fact(host: Host) -> None:
     host.file("/etc/cdi/nvidia.json", '{"kind": ')
     facts = host.facts()
@@ -354,6 +375,12 @@ def test_the_program_runs_by_itself(host: Host) -> None:
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=20, check=True)
     assert done.stderr == ""
     assert set(json.loads(done.stdout)) == {*FACTS, "unread"}
+
+
+def test_the_host_that_other_tests_look_at_has_the_same_facts(host: Host) -> None:
+    healthy, here = healthy_facts(1, {}), host.facts()
+    assert set(healthy) == set(here)
+    assert set(healthy["disks"]["/"]) == set(here["disks"]["/"])
 
 
 def test_the_whole_takes_less_than_ten_seconds() -> None:

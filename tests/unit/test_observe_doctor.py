@@ -220,7 +220,7 @@ FAULTS: list[tuple[Callable[[Facts], Any], str]] = [
     ),
     (
         lambda facts: facts["xids"].update(complete=False),
-        "warning gpu1.xids: the kernel log has more of them than were read; look for older ones with `journalctl -k -b "
+        "warning gpu1.xids: the kernel log is too long to be read whole; look for older ones with `journalctl -k -b "
         "--grep 'NVRM: Xid'`",
     ),
     (

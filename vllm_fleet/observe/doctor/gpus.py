@@ -48,7 +48,7 @@ def _apart(library: str | None, module: str) -> bool:
 
 
 def all_visible(case: Case) -> Iterator[Finding]:
-    """A GPU may be gone without any XID."""
+    """One that fell off the bus may be gone without any XID."""
     found = (case.facts["nvml"] or {}).get("gpus")
     if found is not None and len(found) < case.host.gpus:
         yield case.error(
@@ -92,7 +92,8 @@ def _kind(name: str) -> Gpu | None:
 
 
 def ecc(case: Case) -> Iterator[Finding]:
-    """Uncorrected errors since the driver was loaded: they ended a process, and the memory is reset with the GPU."""
+    """NVML's volatile counter: uncorrected errors since the driver was loaded, each of which ended a process. The
+    aggregate one never falls, so it says nothing of today."""
     for gpu in case.gpus:
         count = (gpu.get("ecc") or {}).get("uncorrected")
         if count:
@@ -127,7 +128,7 @@ def recovery(case: Case) -> Iterator[Finding]:
 
 def pcie(case: Case) -> Iterator[Finding]:
     """Narrower or slower than card and slot both can. The generation falls when a GPU idles, the width does not; both
-    are compared with what NVML calls possible "with this GPU and system"."""
+    are compared with what is possible "with this device and system" (NVML, nvmlDeviceGetMaxPcieLinkWidth)."""
     for gpu in case.gpus:
         link, path = gpu.get("pcie") or {}, f"gpu.{gpu['index']}.pcie"
         width, widest = link.get("width"), link.get("width_max")

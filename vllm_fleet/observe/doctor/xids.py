@@ -50,11 +50,11 @@ def seen(case: Case) -> Iterator[Finding]:
 
 
 def flood(case: Case) -> Iterator[Finding]:
-    """More XIDs than were counted: older ones, perhaps fatal, are not in the facts."""
+    """A fault may write hundreds of thousands of lines: older ones, perhaps fatal, are not in the facts then."""
     if case.facts["xids"] and not case.facts["xids"]["complete"]:
         yield case.warning(
             "xids",
-            "the kernel log has more of them than were read",
+            "the kernel log is too long to be read whole",
             "look for older ones with `journalctl -k -b --grep 'NVRM: Xid'`",
         )
 

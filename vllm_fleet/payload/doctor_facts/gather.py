@@ -90,7 +90,7 @@ def reboot(machine: Machine) -> dict[str, Any]:
 
 
 def xids(machine: Machine) -> dict[str, Any] | None:
-    """XIDs since boot, once a GPU and number; `complete` is False where there were more than are counted."""
+    """XIDs since boot, once a GPU and number; `complete` is False where older ones were not read."""
     if machine.read(MODULE) is None:
         return None
     begin = time.monotonic()
