@@ -141,9 +141,9 @@ def test_xids_of_the_kernel_ring() -> None:
 
 def test_a_flood_is_read_quickly() -> None:
     flood = "1790000000.000000 gpu-1 kernel: NVRM: Xid (PCI:0000:3b:00): 13, Graphics Exception\n" * 20_000
-    begin = time.monotonic()
+    begin = time.process_time()
     assert parse.xids(flood)[0]["count"] == 20_000
-    assert time.monotonic() - begin < 2
+    assert time.process_time() - begin < 2
 
 
 @pytest.mark.parametrize("bus_id", ["00000000:3B:00.0", "0000:3b:00", "0000:3b:00.0"])

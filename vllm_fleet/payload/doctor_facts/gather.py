@@ -169,21 +169,21 @@ def containers(machine: Machine) -> dict[str, dict[str, str]] | None:
 
 
 FACTS: dict[str, tuple[Callable[[Machine], Any], float]] = {
-    "kernel": (kernel, 2),
-    "module": (module, 2),
+    "kernel": (kernel, 4),
+    "module": (module, 4),
     # without nvidia-persistenced the driver wakes each GPU first, which takes a second or two
     "nvml": (nvml_facts, 8),
     "fabric_manager": (fabric_manager, 4),
     "toolkit": (toolkit, 4),
-    "cdi": (cdi, 2),
+    "cdi": (cdi, 4),
     "packages": (packages, 4),
-    "reboot": (reboot, 2),
+    "reboot": (reboot, 4),
     "xids": (xids, 2 * XID_SECONDS + 1),
     "clock": (clock, 4),
     "disks": (disks, 4),
-    "memlock": (memlock, 2),
+    "memlock": (memlock, 4),
     "units": (units, 4),
-    "engines": (engines, 2),
+    "engines": (engines, 4),
     "containers": (containers, 5),
 }
 """Each fact, and the seconds its source may take: all are asked at once, so the whole takes less than 10."""
