@@ -6,6 +6,7 @@ import click
 
 from vllm_fleet.commands.ask import ask
 from vllm_fleet.commands.check import check
+from vllm_fleet.commands.doctor import doctor
 from vllm_fleet.commands.plan import plan
 from vllm_fleet.schema import ConfigError
 
@@ -22,9 +23,10 @@ class _Group(click.Group):
 
 @click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
 def main() -> None:
-    """Look at a fleet: what runs where, whether its configuration holds, what its models answer."""
+    """Look at a fleet: what runs where, whether its configuration and its hosts hold, what its models answer."""
 
 
 main.add_command(plan)
 main.add_command(check)
+main.add_command(doctor)
 main.add_command(ask)

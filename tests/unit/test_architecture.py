@@ -25,11 +25,12 @@ MAY_IMPORT = {
     "payload": set(),
     "inventory": {"schema", "planner"},
     "hub": {"schema", "planner"},
-    "commands": {"inventory", "hub", "schema", "planner", "engine", "observe"},
+    "remote": set(),
+    "commands": {"inventory", "hub", "remote", "schema", "planner", "engine", "observe"},
     "cli": {"commands", "schema"},
     "__init__": set(),
 }
-MAY_IMPORT_PYINFRA = {"roles", "operations", "converge", "facts"}
+MAY_IMPORT_PYINFRA = {"roles", "operations", "converge", "facts", "remote"}
 # schema/errors.py says why
 PYINFRA_EXCEPTIONS = {"schema/errors.py": {"pyinfra.api.exceptions"}}
 

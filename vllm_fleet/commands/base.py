@@ -14,3 +14,8 @@ def console() -> Console:
     if not made.is_terminal:
         made.width = 1000
     return made
+
+
+def counted(count: int, what: str) -> str:
+    """`no hosts`, `1 host`, `2 hosts`."""
+    return f"{count or 'no'} {what}" + ("" if count == 1 else "s")

@@ -11,6 +11,7 @@ from pathlib import Path
 import click
 from rich.console import Console
 
+from vllm_fleet.commands.base import counted
 from vllm_fleet.engine.contract import NEWEST, SUPPORTED, check_deploy, check_text, find_snapshot
 from vllm_fleet.engine.contract.deep import check_deep
 from vllm_fleet.inventory import load
@@ -40,7 +41,7 @@ def check(file: str, deep: bool, vllm: str, as_json: bool) -> None:
     else:
         for problem in problems:
             click.echo(str(problem))
-        click.echo(f"{_counted(len(problems), 'problem')}: {checked}")
+        click.echo(f"{counted(len(problems), 'problem')}: {checked}")
     sys.exit(1 if problems else 0)
 
 
@@ -56,7 +57,7 @@ def _check_inventory(inventory: str, deep: bool) -> tuple[list[Problem], str]:
 def _summary(fleet: Fleet, placements: Sequence[Placement]) -> str:
     versions = sorted({service.runtime.vllm for service in fleet.services} - {""})
     against = f" against vLLM {', '.join(versions)}" if versions else ""
-    return f"{_counted(len(fleet.services), 'service')}, {_counted(len(placements), 'engine')}{against}"
+    return f"{counted(len(fleet.services), 'service')}, {counted(len(placements), 'engine')}{against}"
 
 
 def _check_commands(file: str, vllm: str) -> tuple[list[Problem], str]:
@@ -71,8 +72,4 @@ def _check_commands(file: str, vllm: str) -> tuple[list[Problem], str]:
     snapshot = find_snapshot(vllm)
     assert snapshot  # one of SUPPORTED
     problems, commands = check_text(snapshot, text, file)
-    return problems, f"{_counted(commands, 'command')} against vLLM {vllm}"
-
-
-def _counted(count: int, what: str) -> str:
-    return f"{count or 'no'} {what}" + ("" if count == 1 else "s")
+    return problems, f"{counted(commands, 'command')} against vLLM {vllm}"

@@ -1,0 +1,142 @@
+"""Runs a Python package of ours on every host of an inventory at once, as root, and brings back what it prints.
+
+Hosts are reached as pyinfra reaches them: by its own connectors, with the settings of the inventory and its group data.
+That happens in a process of its own (`python -m vllm_fleet.remote`), for two reasons: pyinfra replaces Python's sockets
+and threads (gevent), and takes half a second to import; and a process can be ended when its time is up, whatever hangs.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import os
+import subprocess
+import sys
+import zipfile
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+HOST_SECONDS = 20
+"""What one host may take from the first packet to its answer; sshd of a busy host greets late."""
+SECONDS = HOST_SECONDS + 10
+"""What all of them may take, pyinfra's own start included."""
+
+# Read from stdin into memory: nothing of it is in sudo's log, nothing is written to the host's disk, which may be full,
+# and nothing is left behind however it ends. zipimport wants a path, which a file in memory has.
+LOADER = """\
+import base64, os, runpy, sys
+archive = os.memfd_create("package")
+with open(archive, "wb", closefd=False) as file:
+    file.write(base64.b64decode(sys.stdin.buffer.read()))
+sys.path.insert(0, f"/proc/self/fd/{archive}")
+runpy.run_module(sys.argv[1], run_name="__main__")
+"""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What came back from one host."""
+
+    reached: bool
+    output: str = ""
+    """All that the package printed."""
+    error: str = ""
+    """Why the host was not reached, or how the package failed; empty when it did not."""
+
+
+def packed(package: Path) -> bytes:
+    """The package's modules as a zip; the same modules always give the same bytes."""
+    archive = io.BytesIO()
+    with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as file:
+        for module in sorted(package.glob("*.py")):
+            # without a time of its own: ZipInfo's default is 1980
+            file.writestr(zipfile.ZipInfo(f"{package.name}/{module.name}"), module.read_bytes(), zipfile.ZIP_DEFLATED)
+    return archive.getvalue()
+
+
+def run_on_hosts(inventory: str, names: Iterable[str], package: Path) -> dict[str, Answer]:
+    """Each host's answer by its name; every one of `names` has one, after SECONDS at the latest. Raises nothing of a
+    host's; pyinfra reads the inventory (`inventories/NAME.py`) as if it were started in the directory above it."""
+    path = Path(inventory).absolute()
+    wanted = list(names)
+    asked = {"hosts": wanted, "package": package.name, "archive": base64.b64encode(packed(package)).decode()}
+    try:
+        ran = subprocess.run(
+            [sys.executable, "-m", "vllm_fleet.remote", str(path)],
+            cwd=path.parent.parent,
+            input=json.dumps(asked).encode(),
+            capture_output=True,
+            timeout=SECONDS,
+            start_new_session=True,  # without a terminal: nothing in there may wait for a person to type
+        )
+        said, last = ran.stdout, _last_line(ran.stderr.decode(errors="replace"))
+    except subprocess.TimeoutExpired as expired:
+        said, last = expired.stdout or b"", f"no answer within {SECONDS} s"
+    answers = [json.loads(line) for line in said.splitlines(keepends=True) if line.endswith(b"\n")]
+    found = {name: Answer(**answer) for name, answer in answers}
+    return {name: found.get(name) or Answer(False, error=last or "ended without an answer") for name in wanted}
+
+
+def _last_line(text: str) -> str:
+    lines = text.strip().splitlines()
+    return lines[-1].strip() if lines else ""
+
+
+def main() -> None:
+    """The process with pyinfra: what to run in JSON on stdin; prints a line `[host, answer]` as each comes in."""
+    asked = json.load(sys.stdin)
+    with os.fdopen(os.dup(1), "w", encoding="utf-8") as answers:
+        os.dup2(2, 1)  # an inventory that prints must not mix with them
+
+        def tell(name: str, answer: Answer) -> None:
+            answers.write(json.dumps([name, asdict(answer)]) + "\n")
+            answers.flush()
+
+        _ask(asked, tell)
+
+
+def _ask(asked: dict[str, Any], tell: Callable[[str, Answer], None]) -> None:
+    from pyinfra_cli.inventory import make_inventory  # isort: skip  # first: it makes sockets gevent's
+    from pyinfra.api import Config, State
+    from pyinfra.context import ctx_state
+
+    state = State()
+    ctx_state.set(state)  # what reads inventories notes there which file it reads
+    inventory = make_inventory(sys.argv[1], cwd=os.getcwd())
+    state.init(inventory, Config(SUDO=True, CONNECT_TIMEOUT=HOST_SECONDS))
+    declared = [host for host in inventory if host.name in asked["hosts"]]
+    running = [state.pool.spawn(lambda host: tell(host.name, _answer(state, host, asked)), host) for host in declared]
+    for each in running:
+        each.join()
+    os._exit(0)  # connections that hang are given up, not waited for
+
+
+def _answer(state: Any, host: Any, asked: dict[str, Any]) -> Answer:
+    from gevent import Timeout
+    from pyinfra.api import QuoteString, StringCommand
+    from pyinfra.api.arguments import CONNECTOR_ARGUMENT_KEYS, pop_global_arguments
+
+    reached = False
+    try:
+        with Timeout(HOST_SECONDS):
+            host.connect(show_errors=False, raise_exceptions=True)
+            reached = True
+            given, _ = pop_global_arguments(state, host, {})  # how the inventory says to become root
+            given = {key: value for key, value in given.items() if key in CONNECTOR_ARGUMENT_KEYS}
+            command = StringCommand("python3", "-B", "-P", "-c", QuoteString(LOADER), asked["package"])
+            good, output = host.run_shell_command(command, **{**given, "_stdin": asked["archive"]})
+    except Timeout:
+        return Answer(reached, error=f"no answer within {HOST_SECONDS} s")
+    except EOFError:  # pyinfra asks for a password where there is nobody to type one
+        return Answer(reached, error="a password is wanted; set `_sudo_password` or `ssh_key_password`, or do without")
+    except Exception as error:  # whatever a connector raises is that host's answer, and no other's
+        return Answer(reached, error=_last_line(str(error)) or type(error).__name__)
+    why = _last_line(output.stderr) or "it failed without a word"
+    return Answer(True, output.stdout, "" if good else why)
+
+
+if __name__ == "__main__":
+    main()
