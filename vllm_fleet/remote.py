@@ -17,7 +17,7 @@ import zipfile
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 HOST_SECONDS = 20
 """What one host may take from the first packet to its answer; sshd of a busy host greets late."""
@@ -57,27 +57,44 @@ def packed(package: Path) -> bytes:
     return archive.getvalue()
 
 
-def run_on_hosts(inventory: str, names: Iterable[str], package: Path) -> dict[str, Answer]:
-    """Each host's answer by its name; every one of `names` has one, after SECONDS at the latest. Raises nothing of a
-    host's; pyinfra reads the inventory (`inventories/NAME.py`) as if it were started in the directory above it."""
-    path = Path(inventory).absolute()
-    wanted = list(names)
-    asked = {"hosts": wanted, "package": package.name, "archive": base64.b64encode(packed(package)).decode()}
-    try:
-        ran = subprocess.run(
+class Remote:
+    """Hosts of an inventory (`inventories/NAME.py`), for one question.
+
+    pyinfra starts and reads the inventory while the caller does so too, which takes both a second; no host is contacted
+    before `run`. pyinfra reads it as if it were started in the directory above the inventory's.
+    """
+
+    def __init__(self, inventory: str) -> None:
+        path = Path(inventory).absolute()
+        self._process = subprocess.Popen(
             [sys.executable, "-m", "vllm_fleet.remote", str(path)],
-            cwd=path.parent.parent,
-            input=json.dumps(asked).encode(),
-            capture_output=True,
-            timeout=SECONDS,
+            cwd=path.parent.parent if path.is_file() else None,  # the caller says it of one that is not there
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
             start_new_session=True,  # without a terminal: nothing in there may wait for a person to type
         )
-        said, last = ran.stdout, _last_line(ran.stderr.decode(errors="replace"))
-    except subprocess.TimeoutExpired as expired:
-        said, last = expired.stdout or b"", f"no answer within {SECONDS} s"
-    answers = [json.loads(line) for line in said.splitlines(keepends=True) if line.endswith(b"\n")]
-    found = {name: Answer(**answer) for name, answer in answers}
-    return {name: found.get(name) or Answer(False, error=last or "ended without an answer") for name in wanted}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.kill()
+        self._process.communicate()
+
+    def run(self, names: Iterable[str], package: Path) -> dict[str, Answer]:
+        """Each host's answer by its name; every one of `names` has one, after SECONDS at the latest. Raises nothing of
+        a host's."""
+        wanted = list(names)
+        asked = {"hosts": wanted, "package": package.name, "archive": base64.b64encode(packed(package)).decode()}
+        try:
+            said, errors = self._process.communicate(json.dumps(asked).encode(), timeout=SECONDS)
+            last = _last_line(errors.decode(errors="replace")) or "ended without an answer"
+        except subprocess.TimeoutExpired as expired:
+            said, last = expired.stdout or b"", f"no answer within {SECONDS} s"
+        answers = [json.loads(line) for line in said.splitlines(keepends=True) if line.endswith(b"\n")]
+        found = {name: Answer(**answer) for name, answer in answers}
+        return {name: found.get(name) or Answer(False, error=last) for name in wanted}
 
 
 def _last_line(text: str) -> str:
@@ -86,8 +103,8 @@ def _last_line(text: str) -> str:
 
 
 def main() -> None:
-    """The process with pyinfra: what to run in JSON on stdin; prints a line `[host, answer]` as each comes in."""
-    asked = json.load(sys.stdin)
+    """The process with pyinfra. Once it has read the inventory, it takes what to run in JSON from stdin, and prints a
+    line `[host, answer]` as each comes in."""
     with os.fdopen(os.dup(1), "w", encoding="utf-8") as answers:
         os.dup2(2, 1)  # an inventory that prints must not mix with them
 
@@ -95,10 +112,10 @@ def main() -> None:
             answers.write(json.dumps([name, asdict(answer)]) + "\n")
             answers.flush()
 
-        _ask(asked, tell)
+        _ask(tell)
 
 
-def _ask(asked: dict[str, Any], tell: Callable[[str, Answer], None]) -> None:
+def _ask(tell: Callable[[str, Answer], None]) -> None:
     from pyinfra_cli.inventory import make_inventory  # isort: skip  # first: it makes sockets gevent's
     from pyinfra.api import Config, State
     from pyinfra.context import ctx_state
@@ -107,6 +124,7 @@ def _ask(asked: dict[str, Any], tell: Callable[[str, Answer], None]) -> None:
     ctx_state.set(state)  # what reads inventories notes there which file it reads
     inventory = make_inventory(sys.argv[1], cwd=os.getcwd())
     state.init(inventory, Config(SUDO=True, CONNECT_TIMEOUT=HOST_SECONDS))
+    asked = json.load(sys.stdin)
     declared = [host for host in inventory if host.name in asked["hosts"]]
     running = [state.pool.spawn(lambda host: tell(host.name, _answer(state, host, asked)), host) for host in declared]
     for each in running:

@@ -260,11 +260,11 @@ FAULTS: list[tuple[Callable[[Facts], Any], str]] = [
     ),
     (
         lambda facts: facts.update(clock={"synchronized": False, "ntp": False}),
-        "warning gpu1.clock: is not synchronised; run `timedatectl set-ntp true`, or install chrony",
+        "warning gpu1.clock: is not synchronised; deploy again, which starts chrony",
     ),
     (
         lambda facts: facts.update(clock={"synchronized": False, "ntp": True}),
-        "warning gpu1.clock: is not synchronised; look at its service, e.g. `timedatectl timesync-status`",
+        "warning gpu1.clock: is not synchronised; look at `chronyc sources`",
     ),
     (
         lambda facts: facts["disks"]["/"].update(used=86 << 30, free=14 << 30),

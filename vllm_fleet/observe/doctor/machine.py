@@ -33,8 +33,7 @@ def clock(case: Case) -> Iterator[Finding]:
     """Journals, metrics and certificates of several hosts are compared by time."""
     found = case.facts["clock"]
     if found and found["synchronized"] is False:
-        service = "look at its service, e.g. `timedatectl timesync-status`"
-        mend = service if found["ntp"] else "run `timedatectl set-ntp true`, or install chrony"
+        mend = "look at `chronyc sources`" if found["ntp"] else "deploy again, which starts chrony"
         yield case.warning("clock", "is not synchronised", mend)
 
 
