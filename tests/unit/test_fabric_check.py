@@ -18,27 +18,22 @@ from typing import Any
 import pytest
 
 from vllm_fleet.payload import fabric_check
-from vllm_fleet.payload.fabric_check import (
-    TOO_FEW,
-    Check,
+from vllm_fleet.payload.fabric_check.check import Check, _parser
+from vllm_fleet.payload.fabric_check.findings import Trouble
+from vllm_fleet.payload.fabric_check.interface import (
     Interface,
-    Members,
-    Trouble,
-    _parser,
-    bandwidth_findings,
-    bus_gigabytes_per_second,
-    error_line,
     interface_findings,
     interfaces,
     mtu_findings,
     parse_ipv4,
     parse_ipv6,
-    reach_findings,
     route_findings,
-    worker_findings,
 )
+from vllm_fleet.payload.fabric_check.members import Members, reach_findings
+from vllm_fleet.payload.fabric_check.worker import TOO_FEW, bus_gigabytes_per_second, error_line
+from vllm_fleet.payload.fabric_check.workers import bandwidth_findings, worker_findings
 
-PROGRAM = Path(fabric_check.__file__)
+PAYLOAD = Path(fabric_check.__file__).parents[1]
 
 
 # ---- the interface ------------------------------------------------------------------------------------------------
@@ -201,7 +196,7 @@ def test_what_one_says_all_hear(port):
 
 
 def test_who_does_not_come_is_named_to_all(port, monkeypatch):
-    monkeypatch.setattr(fabric_check, "START_SECONDS", 0.5)
+    monkeypatch.setattr("vllm_fleet.payload.fabric_check.members.START_SECONDS", 0.5)
     for heard in exchange(members(3, port, [0, 1])):
         assert [each["what"] for each in heard[2]["findings"]] == [
             f"rank 2 did not come to 127.0.0.1:{port} within 0 s"
@@ -216,7 +211,7 @@ def test_a_member_that_goes_away_is_named(port):
 
 
 def test_without_rank_0_there_is_one_line(port, monkeypatch):
-    monkeypatch.setattr(fabric_check, "START_SECONDS", 0.5)
+    monkeypatch.setattr("vllm_fleet.payload.fabric_check.members.START_SECONDS", 0.5)
     with pytest.raises(Trouble, match=f"cannot reach rank 0 at 127.0.0.1:{port} for 0 s: refused"):
         members(2, port, [1])
 
@@ -264,8 +259,8 @@ def start(rank: int, port: int, modules: Path, *more: str) -> subprocess.Popen[s
     given = {"rank": rank, "world": 2, "address": "127.0.0.1", "port": port, "interface": "lo"}
     options = [part for name, value in given.items() for part in (f"--{name}", str(value))]
     return subprocess.Popen(
-        [sys.executable, str(PROGRAM), *options, *more],
-        env={**os.environ, "PYTHONPATH": str(modules), "VLLM_HOST_IP": "127.0.0.1"},
+        [sys.executable, "-m", "fabric_check", *options, *more],
+        env={**os.environ, "PYTHONPATH": f"{PAYLOAD}:{modules}", "VLLM_HOST_IP": "127.0.0.1"},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
