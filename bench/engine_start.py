@@ -271,7 +271,7 @@ class Bench:
         while (used := int(nvidia("memory.used").split()[0])) > self.options.idle_mib:
             if time.monotonic() > end:
                 raise SystemExit(f"{used} MiB of the GPU are still in use a minute after the engine ended")
-            time.sleep(0.5)
+            time.sleep(0.5)  # the driver frees a dead process's memory in its own time, and tells nobody
         return said
 
     # ---- around it

@@ -169,7 +169,7 @@ class Bench:
                 if pending and not self.time_for(pending[0]):
                     print(f"no time left for {pending.pop(0).name}", flush=True)
                     continue
-                time.sleep(0.1)
+                time.sleep(0.1)  # engines end when they like, each within its limit
                 for run in [run for run in runs if self.ended(run)]:
                     runs.remove(run)
                     self.finish(run)
@@ -243,7 +243,7 @@ def engine(case: Case, directory: Path, gpus: list[int]) -> None:
         case.write_model(directory / "model")
         LLM(**case.engine_options(directory / "model"))
         code = 0
-    except BaseException:
+    except BaseException:  # also what an engine exits with: the log gets it, and the process ends below
         traceback.print_exc()
     finally:
         # its threads and workers need no farewell: the group is killed

@@ -27,6 +27,7 @@ FRAMES = 4
 PACKAGE = Path(vllm.__file__).parent
 
 
+# vLLM is there on the GPU machine, not where this is checked
 class MeasuredWorker(gpu_worker.Worker):  # type: ignore[misc, unused-ignore]
     def load_model(self, *arguments: Any, **named: Any) -> None:
         begin = self.init_snapshot

@@ -136,7 +136,7 @@ def start_those_off(release: str, paths: Paths, reporter: Reporter) -> bool:
         while not is_up(release, paths):
             if time.monotonic() > end:
                 raise LabError(f"the supervisor did not start {', '.join(off)}; log: {paths.run / 'supervisor.log'}")
-            time.sleep(0.1)
+            time.sleep(0.1)  # the supervisor starts in a process of its own; bounded above
         for name in set(off) & set(HOSTS):
             hosts.wait_booted(name, paths)
     return True

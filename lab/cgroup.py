@@ -64,6 +64,6 @@ def kill(name: str = "", deadline: float = 20.0) -> None:
     while "populated 1" in _read(top / "cgroup.events"):
         if time.monotonic() > end:
             raise LabError(f"processes of the lab did not end within {deadline:.0f} s after SIGKILL: {top}")
-        time.sleep(0.05)
+        time.sleep(0.05)  # the kernel ends killed processes in its own time; bounded above
     for directory in sorted(top.glob("**/"), key=lambda path: len(path.parts), reverse=True):
         directory.rmdir()

@@ -137,7 +137,7 @@ def _wait_until(condition: Callable[[], bool], failure: str, seconds: float) -> 
     while not condition():
         if time.monotonic() > end:
             raise LabError(failure)
-        time.sleep(0.1)
+        time.sleep(0.1)  # between looks; bounded above
 
 
 def main() -> None:

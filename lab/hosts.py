@@ -178,5 +178,5 @@ def wait_booted(name: str, paths: Paths, *, unlike: str = "") -> None:
                 f"{name} did not answer on {HOSTS[name]}:22 within {BOOT_DEADLINE:.0f} s; log: {console}",
                 detail=shell.tail(console),
             )
-        time.sleep(0.2)
+        time.sleep(0.2)  # a host boots; bounded above
     shell.output(ssh_argv(paths, name, ["systemctl", "is-system-running", "--wait"]))

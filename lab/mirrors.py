@@ -98,4 +98,4 @@ def wait_answering(name: str, paths: Paths) -> None:
                     f"the {name} mirror does not answer on {BRIDGE_ADDRESS}:{PORTS[name]}; log: {log}",
                     detail=shell.tail(log),
                 ) from None
-            time.sleep(0.1)
+            time.sleep(0.1)  # the mirror starts in a process of its own; bounded above

@@ -50,7 +50,7 @@ class Reporter:
             threading.Thread(target=self._watch, args=(task, measure, over), daemon=True).start()
         try:
             yield
-        except BaseException:
+        except BaseException:  # Ctrl-C too leaves a step unfinished; it goes on upwards
             self.live.update(task, note="[red]failed")
             self.live.stop_task(task)
             raise

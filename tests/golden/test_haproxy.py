@@ -169,7 +169,7 @@ def wait_until(condition: Callable[[], bool], seconds: float = 15) -> None:
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, "did not come true in time"
-        time.sleep(0.1)
+        time.sleep(0.1)  # HAProxy looks at its servers in its own time; bounded above
 
 
 def loopback_fleet(services: int) -> Fleet:

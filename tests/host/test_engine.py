@@ -28,6 +28,7 @@ def _pid(engine: Engine) -> str:
 
 def _ask(engine: Engine, method: str, path: str, **values: object) -> Response:
     placement = engine.placement
+    # the named values are http's own, which a mapping of objects cannot say
     return engine.on.http(method, placement.host.address, placement.port, path, **values)  # type: ignore[arg-type]
 
 

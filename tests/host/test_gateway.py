@@ -15,6 +15,7 @@ WRONG = "wrong-key"
 
 def _post(gateway: Machine, path: str, body: dict[str, object], **key: str | None) -> Response:
     key = key or {"key_file": rendered.CLIENT_KEYS}
+    # the key is one of http's own names, which a mapping cannot say
     return gateway.http("POST", gateway.here.address, gateway.fleet.gateway.port, path, body=body, **key)  # type: ignore[arg-type]
 
 

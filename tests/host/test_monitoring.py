@@ -34,7 +34,7 @@ def _eventually(look: Callable[[], Any], wanted: Any) -> Any:
     """What `look` says, once it is what is wanted, and at the latest after `_SECONDS`."""
     end = time.monotonic() + _SECONDS
     while (seen := look()) != wanted and time.monotonic() < end:
-        time.sleep(1)
+        time.sleep(1)  # until the next scrape; bounded above
     return seen
 
 

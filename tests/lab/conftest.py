@@ -76,7 +76,7 @@ def wait_until(condition: Callable[[], object], seconds: float, what: str) -> fl
     while time.monotonic() - start < seconds:
         if condition():
             return time.monotonic() - start
-        time.sleep(0.5)
+        time.sleep(0.5)  # between looks; the loop is bounded
     raise AssertionError(f"not within {seconds} s: {what}")
 
 

@@ -52,7 +52,7 @@ def test_a_killed_engine_comes_back_and_gets_no_request_meanwhile(lab, host, bac
     served = {name: row["stot"] for name, row in lab.servers(backend).items() if name.startswith(host)}
     if backend == "chat":
         with Traffic(lab) as traffic:
-            time.sleep(5)
+            time.sleep(5)  # so long requests must stay away from the dead engine
             down = {name: row["stot"] for name, row in lab.servers(backend).items() if name.startswith(host)}
         assert len(traffic.codes) >= 3
         assert set(traffic.codes) == {200}

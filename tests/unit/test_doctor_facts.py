@@ -403,7 +403,7 @@ def test_a_source_that_hangs_is_given_up_with_what_it_started(tmp_path: Path) ->
     child = Path("/proc") / mark.read_text(encoding="utf-8").strip() / "stat"
     end = time.monotonic() + 5
     while child.exists() and child.read_text(encoding="utf-8").split()[2] != "Z" and time.monotonic() < end:
-        time.sleep(0.01)
+        time.sleep(0.01)  # the kernel ends a killed child in its own time; bounded
     assert not child.exists() or child.read_text(encoding="utf-8").split()[2] == "Z"
 
 

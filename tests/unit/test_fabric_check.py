@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import socket
@@ -11,6 +10,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -167,6 +167,21 @@ def test_what_workers_died_of_is_said_once_and_before_what_followed_from_it():
     assert few["mend"].startswith("declare as many GPUs as the host has")
 
 
+def wait_until(condition: Callable[[], bool], seconds: float = 20) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "did not come true in time"
+        time.sleep(0.01)  # the other side is a thread or process of its own; bounded above
+
+
+def listens(port: int) -> bool:
+    try:
+        socket.create_connection(("127.0.0.1", port)).close()
+    except ConnectionRefusedError:
+        return False
+    return True
+
+
 # ---- the members --------------------------------------------------------------------------------------------------
 
 
@@ -228,8 +243,7 @@ def test_a_failure_elsewhere_is_heard_while_working(port):
     finding = {"what": "rank 1: x", "mend": "y"}
     thread = threading.Thread(target=one.exchange, args=({"findings": [finding]},))
     thread.start()
-    while not zero.disturbed():
-        time.sleep(0.01)
+    wait_until(zero.disturbed)
     assert zero.exchange({"findings": []})[1]["findings"] == [finding]
     thread.join(5)
     assert not thread.is_alive()
@@ -325,10 +339,6 @@ def test_what_a_member_found_is_not_lost_with_rank_0(port):
 
 def test_a_stopped_run_still_reports(port, tmp_path):
     process = start(0, port, tmp_path)
-    while True:
-        # once it listens it knows what to do when stopped
-        with contextlib.suppress(ConnectionRefusedError), socket.create_connection(("127.0.0.1", port)):
-            break
-        time.sleep(0.05)
+    wait_until(lambda: listens(port))  # once it listens it knows what to do when stopped
     process.terminate()
     assert [each["what"] for each in ended(process)["findings"]] == ["rank 0: the check was stopped"]

@@ -63,7 +63,7 @@ def _await_gateway(health: str) -> None:
     for _ in range(_GATEWAY_SECONDS):
         if httpx.get(health, timeout=10).status_code == 200:
             return
-        time.sleep(1)
+        time.sleep(1)  # half the interval of the gateway's own look
 
 
 def _delta(line: str) -> str:

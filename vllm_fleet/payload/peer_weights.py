@@ -124,7 +124,7 @@ def _patiently(url: str) -> IO[bytes]:
         except ConnectionRefusedError:
             if time.monotonic() > end:
                 raise
-            time.sleep(0.2)
+            time.sleep(0.2)  # the peer is just starting to share; bounded above
 
 
 def _open(url: str) -> IO[bytes]:

@@ -64,7 +64,7 @@ class Members:
                 if time.monotonic() > end:
                     what = f"cannot reach rank 0 at {self.place} for {START_SECONDS:.0f} s: {_why(error)}"
                     raise Trouble(what, f"start the check there too, and {ALLOW}") from None
-            time.sleep(0.3)
+            time.sleep(0.3)  # bounded above
 
     def exchange(self, mine: dict[str, Any]) -> list[dict[str, Any]]:
         """Everyone's word, once all have spoken."""

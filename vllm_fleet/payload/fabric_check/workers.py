@@ -56,7 +56,7 @@ class Workers:
                 return []
             if any(process.poll() for process, _ in self.running):
                 deadline = min(deadline, time.monotonic() + 3.0)
-            time.sleep(0.05)
+            time.sleep(0.05)  # workers and other hosts both end this, whichever is first
         late = [process.poll() is None for process, _ in self.running]
         self.kill()
         return [
