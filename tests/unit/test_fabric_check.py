@@ -252,8 +252,7 @@ def test_a_failure_elsewhere_is_heard_while_working(port):
 def test_rank_0_calls_the_others_off(port):
     zero, one = members(2, port, [0, 1])
     zero.call_off()
-    while not one.disturbed():
-        time.sleep(0.01)
+    wait_until(one.disturbed)
     assert [len(heard) for heard in exchange([zero, one])] == [2, 2]
 
 

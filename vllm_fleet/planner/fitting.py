@@ -29,10 +29,8 @@ AWQ = Quantization("awq", (((), Format(4, 128, scale_bytes=2, zero_points=True, 
 
 @dataclass(frozen=True)
 class Change:
-    """One thing to set differently: the option and its value, as an operator writes them."""
+    """One thing to set differently, as an operator writes it, and what is planned then."""
 
-    field: str
-    value: object
     text: str
     subject: Subject
     settings: Settings
@@ -99,7 +97,7 @@ def _changes(kind: str, subject: Subject, settings: Settings, gpu: Gpu) -> Itera
                 yield _set(subject, replace(settings, quantization="fp8_per_tensor"), "quantization", "fp8_per_tensor")
             else:
                 small = replace(subject, quantization=AWQ, checkpoint_bytes=None)
-                yield Change("model", "AWQ", "a 4-bit (AWQ or GPTQ) checkpoint of the model", small, settings)
+                yield Change("a 4-bit (AWQ or GPTQ) checkpoint of the model", small, settings)
         case "gpus":
             yield from _more_gpus(subject, settings)
 
@@ -116,7 +114,7 @@ def _more_gpus(subject: Subject, settings: Settings) -> Iterator[Change]:
             longer = replace(settings, tensor_parallel_size=widest, pipeline_parallel_size=hosts)
             if not split_problems(subject, longer):
                 text = f"tensor_parallel_size={widest} and pipeline_parallel_size={hosts}"
-                yield Change("pipeline_parallel_size", hosts, text, subject, longer)
+                yield Change(text, subject, longer)
 
 
 def _widest(subject: Subject, settings: Settings) -> int:
@@ -127,4 +125,4 @@ def _widest(subject: Subject, settings: Settings) -> int:
 
 def _set(subject: Subject, settings: Settings, field: str, value: object) -> Change:
     shown = f'"{value}"' if isinstance(value, str) else value
-    return Change(field, value, f"{field}={shown}", subject, settings)
+    return Change(f"{field}={shown}", subject, settings)

@@ -3,7 +3,7 @@
     requested = gpu_memory_utilization x memory as CUDA sees it
     KV cache  = requested - weights - peak activation - sampler's buffers - non-torch - CUDA graphs
 
-Source: vLLM 0.33, v1/worker/gpu_worker.py (determine_available_memory). Measured against it: docs/performance.md.
+Source: vLLM 0.33, v1/worker/gpu_worker.py (determine_available_memory). Measured against it: docs/planning.md.
 """
 
 from __future__ import annotations

@@ -91,7 +91,7 @@ def memory_problem(found: Estimate, model_path: str, length_path: str) -> Proble
 
 
 def surely_too_large(found: Estimate) -> bool:
-    """Whether a model misses by more than the planner may be wrong: 3 % of the card (docs/performance.md)."""
+    """Whether a model misses by more than the planner may be wrong: 3 % of the card (docs/planning.md)."""
     return not found.fits and found.tightest.kv_cache + 0.03 * found.gpu.memory_bytes < found.needed_kv_cache
 
 
