@@ -40,7 +40,7 @@ def _parallel(placement: Placement) -> list[str]:
         "--data-parallel-size": service.data_parallel_size,
     }
     arguments = [part for name, size in sizes.items() if size > 1 for part in (name, str(size))]
-    if len(placement.members) > 1:
+    if placement.spans_hosts:
         arguments += ["--nnodes", str(len(placement.members)), "--node-rank", str(placement.rank)]
         arguments += ["--master-addr", placement.members[0].address, "--master-port", str(placement.master_port)]
         arguments += ["--distributed-executor-backend", "mp"]

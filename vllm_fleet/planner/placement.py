@@ -31,6 +31,8 @@ class Placement:
     """0-based among this service's engines on this host; moves the ports."""
     slots: int
     """How many engines of this service run on this host."""
+    head_slot: int
+    """The slot of rank 0 on its host, where the ports of the replica are."""
     gpus: tuple[int, ...]
     """In the order of vLLM's local ranks: tensor parallel groups one after the other."""
 
@@ -49,7 +51,17 @@ class Placement:
 
     @property
     def master_port(self) -> int:
-        return self.service.master_port + self.slot
+        """Of rank 0."""
+        return self.service.master_port + self.head_slot
+
+    @property
+    def group_port(self) -> int:
+        """Of rank 0."""
+        return self.service.group_port + self.head_slot
+
+    @property
+    def spans_hosts(self) -> bool:
+        return len(self.members) > 1
 
     @property
     def head(self) -> bool:
@@ -58,9 +70,9 @@ class Placement:
 
     @property
     def endpoint(self) -> str:
-        """`address:port` of this engine's API, an IPv6 address in brackets."""
-        address = self.host.address
-        return f"[{address}]:{self.port}" if ":" in address else f"{address}:{self.port}"
+        """`address:port` of the replica's API, which rank 0 serves; an IPv6 address in brackets."""
+        address, port = self.members[0].address, self.service.port + self.head_slot
+        return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
 
 
 def place(fleet: Fleet) -> list[Placement]:
@@ -111,7 +123,10 @@ def _place_service(fleet: Fleet, service: Service, free: dict[str, list[int]]) -
             chosen.append((replica, rank, names, name, gpus))
             running[name] += 1
     slots = dict.fromkeys(service.hosts, 0)
+    head_slot = 0
     for replica, rank, names, name, gpus in chosen:
+        if rank == 0:
+            head_slot = slots[name]
         yield Placement(
             service=service,
             host=fleet.host(name),
@@ -120,6 +135,7 @@ def _place_service(fleet: Fleet, service: Service, free: dict[str, list[int]]) -
             members=tuple(fleet.host(member) for member in names),
             slot=slots[name],
             slots=running[name],
+            head_slot=head_slot,
             gpus=gpus,
         )
         slots[name] += 1
@@ -157,7 +173,9 @@ def _islands(host: Host, free: list[int], size: int) -> Iterator[list[int]]:
 def _check_ports(placed: list[Placement]) -> None:
     taken: dict[tuple[str, int], str] = {}
     for placement in placed:
-        ports = [placement.port] + ([placement.master_port] if len(placement.members) > 1 else [])
+        ports = [placement.port]
+        if placement.head and placement.spans_hosts:
+            ports += [placement.master_port, placement.group_port]
         for port in ports:
             other = taken.setdefault((placement.host.name, port), placement.service.name)
             if other != placement.service.name:

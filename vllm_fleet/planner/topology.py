@@ -35,9 +35,9 @@ def topology_problems(service: Service, members: tuple[Host, ...]) -> list[Probl
         return []
     if len({host.joined_by for host in members}) > 1:
         return [_mixed(service, members)]
-    if service.tensor_parallel_size <= service.gpus_per_node or members[0].joined_by in RDMA:
+    if service.tensor_parallel_size <= service.ranks_per_node or members[0].joined_by in RDMA:
         return []
-    inside = service.gpus_per_node
+    inside = service.ranks_per_node
     return [
         Problem(
             f"services.{service.name}.tensor_parallel_size",

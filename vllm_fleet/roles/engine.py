@@ -32,11 +32,15 @@ def apply(placements: list[Placement], api_keys: dict[str, str]) -> None:
 
 
 def programs() -> list[File]:
-    """What runs on a host beside vLLM: the follower of a container, and the package that asks an engine."""
-    modules = sorted((_PAYLOAD / "readiness").glob("*.py"))
+    """What runs on a host beside vLLM: what follows a container, asks an engine, and joins the hosts of a model."""
+    packages = {paths.READINESS: "readiness", paths.GROUP: "group"}
     return [
         File(FOLLOW_PROGRAM, (_PAYLOAD / "follow-container").read_text(encoding="utf-8"), "0755"),
-        *(File(f"{paths.READINESS}/{module.name}", module.read_text(encoding="utf-8")) for module in modules),
+        *(
+            File(f"{directory}/{module.name}", module.read_text(encoding="utf-8"))
+            for directory, package in packages.items()
+            for module in sorted((_PAYLOAD / package).glob("*.py"))
+        ),
     ]
 
 

@@ -143,6 +143,7 @@ class Fleet(Model):
                 yield service.port, f"services.{service.name}.port"
                 if service.nodes > 1:
                     yield service.master_port, f"services.{service.name}.master_port"
+                    yield service.group_port, f"services.{service.name}.group_port"
 
 
 def _unique(field: str, pairs: list[tuple[str, str]]) -> None:

@@ -18,7 +18,7 @@ def ports(fleet: Fleet, placements: list[Placement]) -> Iterator[Problem]:
     for placement in placements:
         name = placement.service.name
         taken[placement.host.name, placement.port] = f"that of {name}'s API"
-        if len(placement.members) > 1:
+        if placement.spans_hosts:
             taken[placement.host.name, placement.master_port] = f"{name}'s master_port"
     for host in fleet.hosts:
         taken[host.name, fleet.weights_port] = "weights_port"
