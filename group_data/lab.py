@@ -40,6 +40,9 @@ if _lab:
         "start_seconds": 600,
     }
 
+    # 0.32's CPU build fails at the second pipeline rank's first request (sync_and_gather_intermediate_tensors) unless
+    # it has warmed up, which it does only where something is compiled; Dynamo's trace alone needs no compiler
+    _traced = {"mode": 1, "backend": "eager"}
     _container = Container(image=_lab["engine_image"], vllm="0.32")
     _hub = Hub(
         name=_lab["model"]["repo"],
@@ -87,7 +90,7 @@ if _lab:
                 nodes=2,
                 pipeline_parallel_size=2,
                 port=8200,
-                **_on_cpu,
+                **_on_cpu | {"options": {"max-num-seqs": 8, "compilation-config": _traced}},
             ),
         ],
         gateway=Gateway(api_keys=[Secret(file=".lab/secrets/client-key")], clients=[_lab["subnet"]]),

@@ -1,7 +1,7 @@
 """How often the group failed in a row: longer and longer pauses, then an end.
 
-Rank 0 keeps count in its unit's runtime directory, which systemd keeps over automatic restarts and removes when the unit
-stops or fails for good (RuntimeDirectoryPreserve=restart).
+Rank 0 keeps count in its unit's runtime directory, which systemd keeps over automatic restarts and removes when the
+unit stops or fails for good (RuntimeDirectoryPreserve=restart).
 """
 
 from __future__ import annotations

@@ -156,9 +156,9 @@ class Leader:
     def _rank_of(self, hello: Message, address: str) -> int:
         """The rank that a first word names. Raises Lost when it does not come from that member's address."""
         rank: Any = hello.get("rank")
-        if isinstance(rank, int) and 0 < rank < len(self.group.members):
-            if self.group.members[rank].address == address:
-                return rank
+        known = {number: member.address for number, member in enumerate(self.group.members) if number}
+        if known.get(rank) == address:
+            return int(rank)
         say(f"{address} is no member; declare its address, or keep it out by the firewall")
         raise Lost("no member")
 
