@@ -9,6 +9,9 @@ CACHES = "/var/cache/vllm-fleet"
 PROGRAMS = "/usr/local/lib/vllm-fleet"
 READINESS = f"{PROGRAMS}/readiness"
 GROUP = f"{PROGRAMS}/group"
+FABRIC_CHECK = f"{PROGRAMS}/fabric_check"
+# holds, for each replica that spans hosts, what its rank 0 last proved (engine/fabric.py)
+FABRIC_PROOFS = f"{STATE}/fabric"
 UNITS = "/etc/systemd/system"
 
 SERVICE_USER = "vllm"

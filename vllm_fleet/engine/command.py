@@ -59,6 +59,20 @@ def _docker_create(placement: Placement, runtime: Container) -> list[str]:
     model = paths.model(placement.service.model.directory_name)
     return [
         DOCKER, "create", "--name", container_name(placement),
+        *container_walls(placement),
+        "--stop-signal", "SIGINT",
+        "--env-file", f"{paths.engine(instance)}/current/environment",
+        "--volume", f"{model}:{model}:ro",
+        "--volume", f"{paths.secret(instance)}:{paths.secret(instance)}:ro",
+        "--volume", f"{paths.cache(instance)}:{paths.cache(instance)}",
+        *container_devices(placement),
+        runtime.image,
+    ]  # fmt: skip
+
+
+def container_walls(placement: Placement) -> list[str]:
+    """What every container of an engine may do and use."""
+    return [
         # the image is pulled before the old engine stops; here a missing one is an error, not a long wait
         "--pull", "never",
         "--network", "host",
@@ -67,15 +81,14 @@ def _docker_create(placement: Placement, runtime: Container) -> list[str]:
         "--user", f"{paths.SERVICE_UID}:0",
         "--cap-drop", "ALL", "--security-opt", "no-new-privileges",
         *_memlock(placement),
-        "--stop-signal", "SIGINT",
-        "--env-file", f"{paths.engine(instance)}/current/environment",
-        "--volume", f"{model}:{model}:ro",
-        "--volume", f"{paths.secret(instance)}:{paths.secret(instance)}:ro",
-        "--volume", f"{paths.cache(instance)}:{paths.cache(instance)}",
-        *[part for gpu in placement.gpus for part in ("--device", f"nvidia.com/gpu={gpu}")],
-        *(["--device", "/dev/infiniband"] if placement.host.joined_by in RDMA and placement.spans_hosts else []),
-        runtime.image,
     ]  # fmt: skip
+
+
+def container_devices(placement: Placement) -> list[str]:
+    """The engine's GPUs, and the HCAs between its hosts."""
+    gpus = [part for gpu in placement.gpus for part in ("--device", f"nvidia.com/gpu={gpu}")]
+    rdma = placement.host.joined_by in RDMA and placement.spans_hosts
+    return [*gpus, *(["--device", "/dev/infiniband"] if rdma else [])]
 
 
 def _memlock(placement: Placement) -> list[str]:

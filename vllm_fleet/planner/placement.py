@@ -112,6 +112,12 @@ def heads(placements: list[Placement], service_name: str) -> list[Placement]:
     return [placement for placement in placements if placement.service.name == service_name and placement.head]
 
 
+def ranks_of(placements: list[Placement], placement: Placement) -> list[Placement]:
+    """The engines of the same replica, in rank order."""
+    wanted = (placement.service.name, placement.replica)
+    return [one for one in placements if (one.service.name, one.replica) == wanted]
+
+
 def _place_service(fleet: Fleet, service: Service, free: dict[str, list[int]]) -> Iterator[Placement]:
     running = dict.fromkeys(service.hosts, 0)
     chosen: list[tuple[int, int, tuple[str, ...], str, tuple[int, ...]]] = []

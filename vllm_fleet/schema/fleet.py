@@ -27,6 +27,8 @@ class Fleet(Model):
     versions: Versions = Versions()
     weights_port: Port = 8900
     """On GPU hosts, while a peer copies weights from there; nothing listens otherwise."""
+    fabric_port: Port = 8901
+    """On the first host of a replica that spans hosts, while its fabric is proven."""
     fetches_at_once: Annotated[int, Field(ge=1)] = 4
     """How many hosts pull an image, or ask the hub for weights, at the same time."""
 
@@ -144,6 +146,7 @@ class Fleet(Model):
                 if service.nodes > 1:
                     yield service.master_port, f"services.{service.name}.master_port"
                     yield service.group_port, f"services.{service.name}.group_port"
+                    yield self.fabric_port, "fabric_port"
 
 
 def _unique(field: str, pairs: list[tuple[str, str]]) -> None:
