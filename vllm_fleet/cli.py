@@ -7,6 +7,7 @@ import click
 from vllm_fleet.commands.ask import ask
 from vllm_fleet.commands.check import check
 from vllm_fleet.commands.doctor import doctor
+from vllm_fleet.commands.fabric import fabric
 from vllm_fleet.commands.plan import plan
 from vllm_fleet.schema import ConfigError
 
@@ -29,4 +30,5 @@ def main() -> None:
 main.add_command(plan)
 main.add_command(check)
 main.add_command(doctor)
+main.add_command(fabric)
 main.add_command(ask)

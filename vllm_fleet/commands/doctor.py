@@ -21,7 +21,7 @@ from vllm_fleet.inventory import load
 from vllm_fleet.observe.doctor import Finding, diagnose
 from vllm_fleet.planner import Placement
 from vllm_fleet.planner.placement import on_host
-from vllm_fleet.remote import Answer, Remote
+from vllm_fleet.remote import Answer, Remote, package_task
 from vllm_fleet.schema import Fleet, Host
 
 PROGRAM = Path(vllm_fleet.__file__).parent / "payload" / "doctor_facts"
@@ -50,7 +50,7 @@ def doctor(inventory: str, as_json: bool) -> None:
     with Console(stderr=True).status("asking the hosts"), Remote(inventory) as remote:
         fleet, placements = load(inventory)
         names = [host.name for host in fleet.hosts]
-        answers = remote.run(names, PROGRAM)
+        answers = remote.run(dict.fromkeys(names, package_task(PROGRAM)))
     reports = examine(fleet, placements, answers)
     findings = [finding for report in reports for finding in report.findings]
     good = all(finding.severity != "error" for finding in findings)
