@@ -19,7 +19,6 @@ NEEDS = {
     "ip": "iproute2",
     "ssh": "openssh-client",
     "setpriv": "util-linux",
-    "dpkg-deb": "dpkg",
     "gcc": "gcc",
     "/usr/include/stdio.h": "libc6-dev",
     apt.KEYRING: "debian-archive-keyring",

@@ -27,6 +27,8 @@ HEADERS = "99-1"
 LIBRARIES = "usr/lib/x86_64-linux-gnu"
 UNITS = "usr/lib/systemd/system"
 LIBRARY = "libnvidia-ml.so"
+# As debhelper's: systemd knows new units at once, and none is started or restarted by it.
+POSTINST = "#!/bin/sh\nset -e\n[ ! -d /run/systemd/system ] || systemctl daemon-reload\n"
 
 
 @dataclass(frozen=True)
@@ -143,6 +145,8 @@ def _build_package(package: Package, version: str, folder: Path, paths: Paths) -
     upstream = version.split("-")[0]
     tree = folder / "tree"
     _write(tree / "DEBIAN/control", control(package, version))
+    if any(path.startswith(UNITS) for path in package.files):
+        _write(tree / "DEBIAN/postinst", POSTINST, 0o755)
     for mode, contents in ((0o755, package.programs), (0o644, package.files)):
         for path, source in contents.items():
             _write(tree / path, (SOURCES / source).read_text().replace("@VERSION@", upstream), mode)

@@ -88,12 +88,12 @@ def table(gpus: list[Gpu], library: ctypes.CDLL) -> list[str]:
     library.nvmlSystemGetCudaDriverVersion_v2(ctypes.byref(cuda))
     version, rule = driver(library), f"+{'-' * 78}+"
     shown = f"{cuda.value // 1000}.{cuda.value % 1000 // 10}"
-    head = f"NVIDIA-SMI {version}    Driver Version: {version}    CUDA Version: {shown}    (simulated)"
+    head = f"NVIDIA-SMI {version}    Driver Version: {version}    CUDA Version: {shown}"
     rows = [
         f"{gpu.index:>4}  {QUERY['name'](gpu):<40} {gpu.memory().used >> 20:>8}MiB / {gpu.memory().total >> 20}MiB"
         for gpu in gpus
     ]
-    return [rule, *(f"| {line:<76} |" for line in [head, *rows]), rule]
+    return [rule, *(f"| {line:<76} |" for line in [head, "Simulated GPUs of the lab", *rows]), rule]
 
 
 def start() -> tuple[ctypes.CDLL, list[Gpu]]:
