@@ -63,7 +63,7 @@ PACKAGES = (
             f"{UNITS}/nvidia-kmsg.socket": "nvidia-kmsg.socket",
             f"{UNITS}/systemd-journald.service.d/nvidia-kmsg.conf": "journald-kmsg.conf",
         },
-        links={f"{UNITS}/multi-user.target.wants/nvidia-load-module.service": "../nvidia-load-module.service"},
+        links={f"{UNITS}/sysinit.target.wants/nvidia-load-module.service": "../nvidia-load-module.service"},
     ),
     Package("nvidia-smi", depends=("libnvidia-ml1",), programs={"usr/bin/nvidia-smi": "nvidia_smi.py"}),
     Package(
