@@ -145,11 +145,13 @@ int nvmlDeviceGetMinorNumber(Gpu gpu, uint *out) { return nvmlDeviceGetIndex(gpu
 
 /* The recorded one is blank: it is made of the host's machine id here, so that no two hosts of the lab share one. */
 int nvmlDeviceGetUUID(Gpu gpu, char *out, uint size) {
-    char id[LINE] = "";
+    char id[LINE] = "00000000000000000000000000000000";
     FILE *file = fopen(MACHINE_ID, "r");
-    if (lost(gpu)) { if (file) fclose(file); return GPU_IS_LOST; }
-    if (!file || !fgets(id, sizeof id, file)) strcpy(id, "00000000000000000000000000000000");
-    if (file) fclose(file);
+    if (file) {
+        if (!fgets(id, sizeof id, file)) id[0] = 0;
+        fclose(file);
+    }
+    if (lost(gpu)) return GPU_IS_LOST;
     snprintf(out, size, "GPU-%.8s-%.4s-%.4s-%.4s-%.10s%02x", id, id + 8, id + 12, id + 16, id + 20, index_of(gpu));
     return SUCCESS;
 }
