@@ -63,8 +63,8 @@ def visible() -> tuple[list[str], str]:
     """The indexes of the GPUs, and their driver's version; exits where the driver does not answer."""
     query = ["nvidia-smi", "--query-gpu=index,driver_version", "--format=csv,noheader"]
     done = subprocess.run(query, capture_output=True, text=True, check=False)
-    if done.returncode:
-        sys.exit(f"failed to generate CDI spec: {' '.join(done.stdout.split())}")
+    if done.returncode or not done.stdout.strip():
+        sys.exit(f"failed to generate CDI spec: {' '.join(done.stdout.split()) or 'no GPU is visible'}")
     rows = [line.split(", ") for line in done.stdout.splitlines()]
     return [row[0] for row in rows], rows[0][1]
 
