@@ -80,6 +80,27 @@ def wait_until(condition: Callable[[], object], seconds: float, what: str) -> fl
     raise AssertionError(f"not within {seconds} s: {what}")
 
 
+@pytest.fixture
+def changed(tmp_path: Path) -> Callable[..., Path]:
+    """Makes a copy of the project in which a file of the lab's configuration has `old` replaced by `new`."""
+
+    def change(old: str, new: str, file: str = "group_data/lab.py") -> Path:
+        folders = ("inventories", "group_data")
+        for name in ("vllm_fleet", "templates", "lab", ".lab", "config.py", "deploy.py"):
+            (tmp_path / name).symlink_to(ROOT / name)
+        for name in folders:
+            (tmp_path / name).mkdir()
+            for path in (ROOT / name).glob("*.py"):
+                (tmp_path / name / path.name).symlink_to(path)
+        text = (ROOT / file).read_text()
+        assert text.count(old) == 1
+        (tmp_path / file).unlink()
+        (tmp_path / file).write_text(text.replace(old, new))
+        return tmp_path
+
+    return change
+
+
 @pytest.fixture(scope="session")
 def lab() -> Lab:
     return Lab()

@@ -2,32 +2,12 @@
 
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
 from tests.lab.conftest import wait_until
 
 pytestmark = pytest.mark.lab
-
-ROOT = Path(__file__).parents[2]
-
-
-@pytest.fixture
-def spoil(tmp_path):
-    """A copy of the project whose lab configuration has `old` replaced by `new`."""
-
-    def spoil(old, new):
-        for name in ("vllm_fleet", "templates", "lab", ".lab", "config.py", "deploy.py", "inventories"):
-            (tmp_path / name).symlink_to(ROOT / name)
-        (tmp_path / "group_data").mkdir()
-        (tmp_path / "group_data" / "all.py").symlink_to(ROOT / "group_data" / "all.py")
-        text = (ROOT / "group_data" / "lab.py").read_text()
-        assert text.count(old) == 1
-        (tmp_path / "group_data" / "lab.py").write_text(text.replace(old, new))
-        return tmp_path
-
-    return spoil
 
 
 def deploy(project, *options):
@@ -43,12 +23,12 @@ def deploy(project, *options):
     return ran.returncode, said
 
 
-def test_a_failed_deploy_leaves_the_last_good_release_serving(lab, spoil):
+def test_a_failed_deploy_leaves_the_last_good_release_serving(lab, changed):
     current = "readlink /etc/vllm-fleet/engines/batch/current"
     before = lab.ssh("gpu-2", current)
     # only the engine itself can tell that its host has no such file
     template = '{**_on_cpu, "options": {**_on_cpu["options"], "chat-template": "/nowhere.jinja"}}'
-    project = spoil("port=8100,\n                **_on_cpu,", f"port=8100,\n                **{template},")
+    project = changed("port=8100,\n                **_on_cpu,", f"port=8100,\n                **{template},")
     code, said = deploy(project, "--limit", "gpu-2")
     assert code == 1
     assert "batch: not ready: " in said
@@ -59,15 +39,15 @@ def test_a_failed_deploy_leaves_the_last_good_release_serving(lab, spoil):
     wait_until(lambda: lab.complete("tiny-llama-batch").status_code == 200, 15, "the old release serves")
 
 
-def test_what_vllm_would_refuse_ends_the_deploy_before_a_host_is_asked_anything(spoil):
-    code, said = deploy(spoil("port=8100,", 'port=8100, quantization="no-such-method",'))
+def test_what_vllm_would_refuse_ends_the_deploy_before_a_host_is_asked_anything(changed):
+    code, said = deploy(changed("port=8100,", 'port=8100, quantization="no-such-method",'))
     assert code == 1
     assert "pyinfra error: services.batch.quantization: vLLM 0.32 has no method 'no-such-method'; use " in said
     assert "Starting operation" not in said
 
 
-def test_an_empty_key_ends_the_deploy_before_a_host_is_asked_anything(spoil):
-    code, said = deploy(spoil('Secret(file=".lab/secrets/engine-key")', 'Secret(command="true")'))
+def test_an_empty_key_ends_the_deploy_before_a_host_is_asked_anything(changed):
+    code, said = deploy(changed('Secret(file=".lab/secrets/engine-key")', 'Secret(command="true")'))
     assert code == 1
     assert "pyinfra error: services.chat.api_key: the secret from command true is empty; put a value there" in said
     assert "Starting operation" not in said
