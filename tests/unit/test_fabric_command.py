@@ -64,9 +64,8 @@ def test_each_member_is_asked_at_once_and_the_speeds_are_shown(run: Any) -> None
     assert seconds == SECONDS
     assert [task.command.split("--rank ")[1].split()[0] for task in tasks.values()] == ["0", "1"]
     lines = result.output.splitlines()
-    assert lines[0] == "large replica 0: gpu-2, gpu-3"
-    assert "all-reduce, nccl over bond0 (MTU 9000)" in lines[1]
-    assert [cell.strip() for cell in lines[5].split("│")[1:-1]] == ["1 MiB", "2.00 ms", "100.0 Gbit/s"]
+    assert lines[0] == "large replica 0: gpu-2, gpu-3 (nccl over bond0, MTU 9000)"
+    assert [cell.strip() for cell in lines[4].split("│")[1:-1]] == ["1 MiB", "2.00 ms", "100.0 Gbit/s"]
     assert lines[-1] == "all is well"
 
 

@@ -65,10 +65,11 @@ def _prove(inventory: str, fleet: Fleet, members: list[Placement]) -> Proof:
 def _show(members: list[Placement], proof: Proof) -> None:
     report = proof.report
     names = ", ".join(member.host.name for member in members)
-    click.echo(f"{members[0].service.name} replica {members[0].replica}: {names}")
+    wire = f" ({report['backend']} over {report['interface']}, MTU {report['mtu']})" if report.get("mtu") else ""
+    click.echo(f"{members[0].service.name} replica {members[0].replica}: {names}{wire}")
     if report.get("all_reduce"):
-        table = Table(title=f"all-reduce, {report['backend']} over {report['interface']} (MTU {report['mtu']})")
-        for column in ("size", "time", "bus bandwidth"):
+        table = Table()
+        for column in ("all-reduce", "time", "bus bandwidth"):
             table.add_column(column, justify="right")
         for each in report["all_reduce"]:
             gbit = each["bus_gigabytes_per_second"] * 8
