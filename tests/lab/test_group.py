@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import time
+import json
 
 import pytest
 
 from tests.lab.conftest import wait_until
+from vllm_fleet.payload.group.fuse import FAILURES
 
 pytestmark = pytest.mark.lab
 
@@ -23,6 +24,10 @@ def answers(lab):
 def started(lab, host):
     """Names the unit's latest start on a host; nothing while the host reboots."""
     return lab.ssh(host, f"systemctl show --property=InvocationID --value {UNIT}", check=False)
+
+
+def state(lab, host):
+    return lab.ssh(host, f"systemctl is-active {UNIT} || true")
 
 
 def processes(lab, host):
@@ -102,13 +107,28 @@ def test_a_cut_link_ends_both_and_they_come_back_with_it(lab, before, record_pro
     assert "group: rank 1 (gpu-2): silent for 10 s" in said(lab, "gpu-1")
 
 
-def test_a_stop_by_hand_stays_and_leaves_nothing(lab, before):
-    lab.ssh("gpu-1", f"systemctl stop {UNIT}")
-    try:
-        for host in before:
-            wait_until(lambda host=host: not processes(lab, host), 60, f"no rank is left on {host}")
-        time.sleep(8)  # longer than RestartSec: the other rank waits, and starts nothing
-        assert not processes(lab, "gpu-2")
-    finally:
-        lab.ssh("gpu-1", f"systemctl start {UNIT}")
+def test_after_too_many_failures_it_gives_up_on_all_hosts_and_pages(lab, before):
+    """The last failure of a row; the row itself is counted in tests/unit/test_group.py."""
+    facts = json.loads(lab.ssh("gpu-1", "cat /etc/vllm-fleet/engines/pair/current/engine.json"))
+    noted = {"version": facts["group"]["version"], "failures": FAILURES - 1}
+    text = json.dumps(noted).replace('"', '\\"')
+    lab.ssh("gpu-1", f'printf "%s" "{text}" > /run/{UNIT}/failures.json')
+    kill(lab, "gpu-2", "VLLM::Worker")
+    for host in before:
+        wait_until(lambda host=host: state(lab, host) == "failed", 60, f"{UNIT} is failed on {host}")
+        assert not processes(lab, host)
+        assert any(line.startswith("group: gave up after 6 failures in a row, ") for line in said(lab, host))
+    alert = 'ALERTS{alertname="VllmGroupGaveUp"}'
+    wait_until(lambda: len(lab.query(alert)) == len(before), 90, "Prometheus knows it of both hosts")
+    for host in before:
+        lab.ssh(host, f"systemctl start {UNIT}")
+    wait_until(lambda: answers(lab), RECOVERY_SECONDS, "the group serves again")
+
+
+def test_a_stop_by_hand_drains_and_leaves_nothing(lab, before):
+    lab.ssh("gpu-2", f"systemctl stop {UNIT}")
+    assert "group: rank 1 (gpu-2) is to stop; draining" in said(lab, "gpu-1")
+    for host in before:
+        assert not processes(lab, host)
+    lab.ssh("gpu-2", f"systemctl start {UNIT}")
     wait_until(lambda: answers(lab), RECOVERY_SECONDS, "the group serves again")
