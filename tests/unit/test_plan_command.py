@@ -129,7 +129,7 @@ def test_a_count_is_split_where_the_quantization_allows_it():
         ),
         (
             ["--max-model-len", "200000"],
-            "--max-model-len: 200000 is more than the model's 131072; use 131072 or less",
+            f"--max-model-len: 200000 is more than the 131072 of {LLAMA}; use 131072 or less",
         ),
     ],
 )

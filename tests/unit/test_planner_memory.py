@@ -73,7 +73,7 @@ def test_the_longest_context_fills_the_cache():
     [
         ({}, []),
         ({"max_model_len": 4096}, []),
-        ({"max_model_len": 4097}, ["max_model_len: 4097 is more than the model's 4096; use 4096 or less"]),
+        ({"max_model_len": 4097}, ["max_model_len: 4097 is more than the 4096 of small; use 4096 or less"]),
         ({"quantization": "fp8"}, []),
     ],
 )
@@ -85,7 +85,11 @@ def test_a_checkpoint_has_one_quantization():
     awq = small(quantization_config={"quant_method": "awq", "bits": 4, "group_size": 16})
     assert awq.problems(Settings(quantization="awq_marlin")) == []
     (problem,) = awq.problems(Settings(quantization="gptq"))
-    assert str(problem) == "quantization: 'gptq' contradicts the checkpoint, which is awq; drop it"
+    assert str(problem) == (
+        "quantization: 'gptq', but the checkpoint is awq; leave it out: the checkpoint says so itself"
+    )
     (problem,) = Subject(small().model).problems(Settings(quantization="gptq"))
     assert problem.path == "quantization"
     assert "not quantized" in problem.problem
+    (problem,) = Subject(small().model).problems(Settings(quantization="fp5"))
+    assert str(problem).startswith("quantization: 'fp5' has no sizes here; use one of fp8_per_tensor, ")

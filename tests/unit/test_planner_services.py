@@ -127,9 +127,9 @@ def test_a_declared_configuration_that_is_none_is_refused(tmp_path, content):
 def test_contradictions_are_found_before_sizes():
     found = sized("h100-sxm", max_model_len=200_000, quantization="awq")
     assert [str(each) for each in found.problems] == [
-        "services.chat.max_model_len: 200000 is more than the model's 131072; use 131072 or less",
-        "services.chat.quantization: 'awq' needs a checkpoint made that way, and this one is not quantized; drop it, "
-        "use a awq checkpoint, or quantize on load with fp8_per_tensor",
+        f"services.chat.max_model_len: 200000 is more than the 131072 of {LLAMA}; use 131072 or less",
+        f"services.chat.quantization: 'awq' needs a checkpoint of it, and {LLAMA} is not quantized; remove it, "
+        "or use fp8_per_tensor",
     ]
     assert found.certain == found.problems
 
@@ -138,7 +138,9 @@ def test_a_quantization_that_the_checkpoint_has_may_be_named():
     awq = hub("hugging-quants/Meta-Llama-3.1-8B-Instruct-AWQ-INT4")
     assert sized("l4", model=awq, quantization="awq_marlin", max_model_len=8192).problems == []
     (problem,) = sized("l4", model=awq, quantization="fp8", max_model_len=8192).problems
-    assert str(problem) == "services.chat.quantization: 'fp8' contradicts the checkpoint, which is awq; drop it"
+    assert str(problem) == (
+        "services.chat.quantization: 'fp8', but the checkpoint is awq; leave it out: the checkpoint says so itself"
+    )
 
 
 def test_a_model_too_large_names_what_makes_it_fit():
