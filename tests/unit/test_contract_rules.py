@@ -32,7 +32,6 @@ def options(**values: Any) -> dict[str, Any]:
         ({"load-format": "bitsandbytes"}, "load-format: 'bitsandbytes' left vLLM's main package"),
         ({"load-format": "safetensor"}, "load-format: vLLM 0.33 has no 'safetensor'; did you mean safetensors?"),
         ({"grpc-port": 99999}, "grpc-port: must be a port from 1 to 65535, got 99999"),
-        ({"data-parallel-rpc-port": 99999}, "data-parallel-rpc-port: must be at least 1 and at most 65535"),
         ({"enable-log-outputs": True}, "enable-log-outputs: needs enable-log-requests"),
         ({"lora-modules": ["a=/adapters/a"]}, "lora-modules: needs enable-lora"),
         ({"enable-lora": True, "lora-modules": ["a"]}, "lora-modules: 'a' is no adapter; write NAME=PATH"),
@@ -57,10 +56,8 @@ def options(**values: Any) -> dict[str, Any]:
          'structured-outputs-config.disable_any_whitespace: does not go with backend auto; add "backend": "xgrammar"'),
         ({"max-num-batched-tokens": 32, "max-num-seqs": 64}, "max-num-batched-tokens: 32 is less than max-num-seqs"),
         ({"max-num-seqs": 8, "max-num-active-seqs": 9}, "max-num-active-seqs: 9 is more than max-num-seqs (8)"),
-        ({"data-parallel-size-local": 2}, "data-parallel-size-local: 2 is more than data-parallel-size (1)"),
         ({"sse-keep-alive-interval": -1}, "sse-keep-alive-interval: must be 0 or more, got -1"),
         ({"runner": "pooling", "reasoning-parser": "qwen3"}, "reasoning-parser: is for models that generate"),
-        ({"enable-expert-parallel": True}, "enable-expert-parallel: meta-llama/Llama-3.1-8B-Instruct has no experts"),
         ({"lora-modules": [{"name": "a"}], "enable-lora": True}, "lora-modules: "),
     ],
 )  # fmt: skip
@@ -156,7 +153,7 @@ def test_none_of_a_service(values: dict[str, Any]) -> None:
         ("google/gemma-3-1b-it", {"dtype": "float16"}, ["gemma-3-1b-it is unstable in float16"]),
         ("BAAI/bge-m3", {"options": {"runner": "generate"}}, ["BAAI/bge-m3 does not generate; use pooling"]),
         ("BAAI/bge-m3", {"options": {"runner": "pooling"}}, []),
-        ("Qwen/Qwen3-30B-A3B-Instruct-2507", {"options": {"enable-expert-parallel": True}}, []),
+        ("Qwen/Qwen3-30B-A3B-Instruct-2507", {"expert_parallel": True}, []),
         ("nobody/knows-this", {"quantization": "awq", "max_model_len": 10**6}, []),
         # both met when they were started on a GPU
         (
@@ -225,6 +222,11 @@ def test_an_unsupported_version() -> None:
         ("vllm serve x --kv-cache-dtype int8", "f:1: --kv-cache-dtype: vLLM 0.33 has no 'int8'"),
         ("vllm serve x --data-parallel-hybrid-lb --data-parallel-external-lb -dp 2",
          "f:1: --data-parallel-hybrid-lb: does not go with data-parallel-external-lb"),
+        ("vllm serve x --data-parallel-rpc-port 99999", "f:1: --data-parallel-rpc-port: must be at least 1 and at"),
+        ("vllm serve x --data-parallel-size-local 2",
+         "f:1: --data-parallel-size-local: 2 is more than data-parallel-size (1)"),
+        ("vllm serve meta-llama/Llama-3.1-8B-Instruct --enable-expert-parallel",
+         "f:1: --enable-expert-parallel: meta-llama/Llama-3.1-8B-Instruct has no experts; remove it"),
         ("vllm serve x --port 99999", "f:1: --port: must be a port from 1 to 65535, got 99999"),
     ],
 )  # fmt: skip

@@ -50,7 +50,6 @@ def test_a_service_is_sized_with_its_own_settings():
     [
         ({"max-num-seqs": 8}, {"max_num_seqs": 8}),
         ({"enforce-eager": True}, {"enforce_eager": True}),
-        ({"enable-expert-parallel": True}, {"enable_expert_parallel": True}),
         ({"kv-cache-memory-bytes": 10**9}, {"kv_cache_memory_bytes": 10**9}),
         # what is no number is the contract's to refuse
         ({"max-num-seqs": "many"}, {}),

@@ -71,6 +71,19 @@ def error_of(build):
             "services.chat.nodes: 2 hosts a replica, but hosts names 1; add hosts",
         ),
         (
+            lambda: service(nodes=2, hosts=["gpu-1", "gpu-2"], tensor_parallel_size=2, data_parallel_size=3),
+            "services.chat.data_parallel_size: 3 ranks do not divide over 2 hosts, and each (tensor x pipeline "
+            "parallel) must be on one of them; use a multiple of 2, or data_parallel_size=1",
+        ),
+        (
+            lambda: service(options={"enable-expert-parallel": True}),
+            "services.chat.options.enable-expert-parallel: is a field of the service; set expert_parallel instead",
+        ),
+        (
+            lambda: service(options={"data-parallel-start-rank": 1}),
+            "services.chat.options.data-parallel-start-rank: is set from the placement; remove it",
+        ),
+        (
             lambda: service(options={"max_num_seqs": 4}),
             "services.chat.options.max_num_seqs: write the option's long name without leading dashes: 'max-num-seqs'",
         ),

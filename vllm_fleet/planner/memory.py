@@ -75,7 +75,9 @@ class Estimate:
     layout: CacheLayout
     """Of that stage."""
     kv_cache_tokens: int
+    """Of each data parallel rank, as vLLM logs it."""
     max_concurrency: float
+    """Likewise."""
     needed_kv_cache: int
     """Bytes a GPU for one request of max_model_len."""
     ceilings: Ceilings
@@ -105,7 +107,7 @@ def estimate(subject: Subject, settings: Settings, gpu: Gpu) -> Estimate:
             weights += _weights(draft, draft.quantization, whole, gpu, 0)
         activation = activation_bytes(model, quantization, settings, gpu, model_len, stage)
         buffers = buffer_bytes(model, settings, gpu, stage)
-        non_torch = non_torch_bytes(settings)
+        non_torch = non_torch_bytes(model, settings)
         graphs = graph_bytes(model, settings, layers)
         taken = weights + activation + buffers + non_torch + graphs
         left = min(settings.kv_cache_memory_bytes or requested - taken, gpu.memory_bytes - taken)

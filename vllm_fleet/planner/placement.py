@@ -6,11 +6,11 @@ Nothing here asks a host, so ranks and scrape targets are the same whatever `--l
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from vllm_fleet.planner.catalogue import config_of, subject_of
 from vllm_fleet.planner.model_config import UnsizedError
-from vllm_fleet.planner.settings import settings_of
+from vllm_fleet.planner.settings import field_of, settings_of
 from vllm_fleet.planner.split import split_problems
 from vllm_fleet.schema import ConfigError, Fleet, Host, Service
 
@@ -29,6 +29,8 @@ class Placement:
     """The hosts of this replica in rank order."""
     slot: int
     """0-based among this service's engines on this host; moves the ports."""
+    head_slot: int
+    """The slot of this replica's rank 0 on its own host; moves the port where the replica's hosts meet."""
     slots: int
     """How many engines of this service run on this host."""
     gpus: tuple[int, ...]
@@ -49,7 +51,18 @@ class Placement:
 
     @property
     def master_port(self) -> int:
-        return self.service.master_port + self.slot
+        return self.service.master_port + self.head_slot
+
+    @property
+    def data_parallel_rpc_port(self) -> int:
+        return self.service.data_parallel_rpc_port + self.head_slot
+
+    @property
+    def meeting_port(self) -> int | None:
+        """The port of rank 0's host where the replica's other hosts come to; None where there are none."""
+        if len(self.members) == 1:
+            return None
+        return self.data_parallel_rpc_port if self.service.data_parallel_over_hosts else self.master_port
 
     @property
     def head(self) -> bool:
@@ -87,7 +100,9 @@ def _check_split(service: Service) -> None:
     except UnsizedError:
         return
     if problems:
-        raise ConfigError(*(f"services.{service.name}.{problem}" for problem in problems))
+        raise ConfigError(
+            *(str(replace(each, path=f"services.{service.name}.{field_of(each.path)}")) for each in problems)
+        )
 
 
 def on_host(placements: list[Placement], host_name: str) -> list[Placement]:
@@ -111,6 +126,7 @@ def _place_service(fleet: Fleet, service: Service, free: dict[str, list[int]]) -
             chosen.append((replica, rank, names, name, gpus))
             running[name] += 1
     slots = dict.fromkeys(service.hosts, 0)
+    head_slots: dict[int, int] = {}
     for replica, rank, names, name, gpus in chosen:
         yield Placement(
             service=service,
@@ -119,6 +135,7 @@ def _place_service(fleet: Fleet, service: Service, free: dict[str, list[int]]) -
             rank=rank,
             members=tuple(fleet.host(member) for member in names),
             slot=slots[name],
+            head_slot=head_slots.setdefault(replica, slots[name]),  # ranks come in order, so rank 0's
             slots=running[name],
             gpus=gpus,
         )
@@ -157,7 +174,7 @@ def _islands(host: Host, free: list[int], size: int) -> Iterator[list[int]]:
 def _check_ports(placed: list[Placement]) -> None:
     taken: dict[tuple[str, int], str] = {}
     for placement in placed:
-        ports = [placement.port] + ([placement.master_port] if len(placement.members) > 1 else [])
+        ports = [placement.port] + ([placement.meeting_port] if placement.meeting_port else [])
         for port in ports:
             other = taken.setdefault((placement.host.name, port), placement.service.name)
             if other != placement.service.name:

@@ -141,7 +141,9 @@ class Fleet(Model):
         for service in self.services:
             if host.name in service.hosts:
                 yield service.port, f"services.{service.name}.port"
-                if service.nodes > 1:
+                if service.data_parallel_over_hosts:
+                    yield service.data_parallel_rpc_port, f"services.{service.name}.data_parallel_rpc_port"
+                elif service.nodes > 1:
                     yield service.master_port, f"services.{service.name}.master_port"
 
 
