@@ -37,7 +37,6 @@ def options(**values: Any) -> dict[str, Any]:
         ({"enable-lora": True, "lora-modules": ["a"]}, "lora-modules: 'a' is no adapter; write NAME=PATH"),
         ({"enable-lora": True, "max-loras": 4, "max-cpu-loras": 2}, "max-cpu-loras: 2 is less than max-loras (4)"),
         ({"max-loras": 4}, "max-loras: needs enable-lora"),
-        ({"enable-eplb": True}, "enable-eplb: needs enable-expert-parallel"),
         ({"eplb-config": {"num_redundant_experts": 2}}, "eplb-config.num_redundant_experts: needs enable-eplb"),
         ({"enable-per-request-metrics": True, "disable-log-stats": True},
          "enable-per-request-metrics: does not go with disable-log-stats"),
@@ -154,6 +153,30 @@ def test_none_of_a_service(values: dict[str, Any]) -> None:
         ("BAAI/bge-m3", {"options": {"runner": "generate"}}, ["BAAI/bge-m3 does not generate; use pooling"]),
         ("BAAI/bge-m3", {"options": {"runner": "pooling"}}, []),
         ("Qwen/Qwen3-30B-A3B-Instruct-2507", {"expert_parallel": True}, []),
+        (
+            "Qwen/Qwen3-30B-A3B-Instruct-2507",
+            {"expert_parallel": True, "data_parallel_size": 6, "options": {"enable-eplb": True}},
+            ['128 do not divide over 6; add 4 to "num_redundant_experts" in eplb-config'],
+        ),
+        (
+            "Qwen/Qwen3-30B-A3B-Instruct-2507",
+            {
+                "expert_parallel": True,
+                "data_parallel_size": 6,
+                "options": {"enable-eplb": True, "eplb-config": {"num_redundant_experts": 4}},
+            },
+            [],
+        ),
+        (
+            "Qwen/Qwen3-30B-A3B-Instruct-2507",
+            {"tensor_parallel_size": 4, "options": {"enable-eplb": True}},
+            ["options.enable-eplb: needs enable-expert-parallel; add"],
+        ),
+        (
+            "Qwen/Qwen3-30B-A3B-Instruct-2507",
+            {"expert_parallel": True, "options": {"enable-eplb": True}},
+            ["options.enable-eplb: balances experts over GPUs, and there is one; remove it"],
+        ),
         ("nobody/knows-this", {"quantization": "awq", "max_model_len": 10**6}, []),
         # both met when they were started on a GPU
         (

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from tests.unit.models import shipped, small
@@ -55,6 +57,26 @@ def test_a_model_fits_when_one_request_does_beside_the_block_held_back():
     assert not with_cache(5 * BLOCK - 1).fits
     assert with_cache(5 * BLOCK).fits
     assert with_cache(5 * BLOCK).kv_cache_tokens == 5 * 16
+
+
+def test_data_parallel_ranks_of_a_dense_model_have_what_one_has():
+    alone, four = (estimate(small(), Settings(data_parallel_size=size), L4) for size in (1, 4))
+    assert four.stages == alone.stages
+    assert (four.kv_cache_tokens, four.max_concurrency) == (alone.kv_cache_tokens, alone.max_concurrency)
+
+
+def test_the_tokens_of_all_data_parallel_ranks_meet_at_the_experts():
+    subject = small(num_local_experts=8, num_experts_per_tok=2, moe_intermediate_size=64)
+    settings = Settings(enable_expert_parallel=True, max_num_batched_tokens=4096, max_num_seqs=8)
+    one, four = (estimate(subject, replace(settings, data_parallel_size=size), L4).tightest for size in (1, 4))
+    # elements a token, of hidden size 128: the workspace of two experts, and the attention's 6 x 128 or, with the
+    # tokens of four ranks, 3 x 128 beside their hidden states twice
+    workspace = 2 * (128 + 128)
+    assert four.activation - one.activation == 2 * 4096 * (
+        (4 * workspace + 3 * 128 + 4 * 2 * 128) - (workspace + 6 * 128)
+    )
+    assert four.non_torch > one.non_torch  # NCCL
+    assert four.weights < one.weights
 
 
 def test_a_cache_of_a_given_size_is_taken_as_it_is():

@@ -63,6 +63,19 @@ def test_options_that_matter_for_memory_are_heeded(options, changes):
     assert found.settings == Settings(**changes)
 
 
+def test_data_parallel_ranks_over_hosts_are_sized_as_one_replica():
+    hosts = [Host(**{**vars(node(number, "h200")), "infiniband": "mlx5_0"}) for number in (1, 2)]
+    moe = service(
+        model=hub("deepseek-ai/DeepSeek-V3"), hosts=["gpu-1", "gpu-2"], nodes=2, data_parallel_size=16,
+        expert_parallel=True, max_model_len=16384,
+    )  # fmt: skip
+    made = fleet(moe, hosts=[*hosts, OPS_1])
+    (only,) = sizings(made, place(made))
+    assert only.found is not None
+    assert only.found.settings == Settings(data_parallel_size=16, enable_expert_parallel=True, max_model_len=16384)
+    assert (only.problems, only.found.fits) == ([], True)
+
+
 @pytest.mark.parametrize("cards", [("h100-sxm", "l4"), ("l4", "h100-sxm")])
 def test_the_smallest_gpu_counts(cards):
     found = sized(*cards, replicas=2, max_model_len=4096).found

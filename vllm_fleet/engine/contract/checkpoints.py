@@ -52,9 +52,30 @@ def activation_order(engine: Engine) -> Iterator[Problem]:
 
 def expert_parallel(engine: Engine) -> Iterator[Problem]:
     """ModelConfig._verify_with_expert_parallelism (0.33)."""
-    keys = ("num_experts", "num_local_experts", "n_routed_experts", "moe_num_experts", "num_routed_experts")
-    if engine.config and engine.get("enable-expert-parallel") and not any(engine.text_config.get(key) for key in keys):
+    if engine.config and engine.get("enable-expert-parallel") and not _experts(engine):
         yield engine.problem("enable-expert-parallel", f"{_name(engine)} has no experts", "remove it")
+
+
+def expert_balance(engine: Engine) -> Iterator[Problem]:
+    """ParallelConfig._validate_parallel_config, and FusedMoEFactory in layers/fused_moe/layer.py (0.33)."""
+    if not engine.get("enable-eplb"):
+        return
+    gpus = engine.get("tensor-parallel-size", 1) * engine.get("data-parallel-size", 1)
+    if gpus == 1:
+        yield engine.problem("enable-eplb", "balances experts over GPUs, and there is one", "remove it")
+    experts = _experts(engine) + (engine.inner("eplb-config", "num_redundant_experts") or 0)
+    if rest := experts % gpus:
+        yield engine.problem(
+            "enable-eplb",
+            f"balances the same number of experts on each GPU, and {experts} do not divide over {gpus}",
+            f'add {gpus - rest} to "num_redundant_experts" in eplb-config',
+        )
+
+
+def _experts(engine: Engine) -> int:
+    """Experts that the router of a layer chooses from, 0 where there are none or the model is not known."""
+    keys = ("num_experts", "num_local_experts", "n_routed_experts", "moe_num_experts", "num_routed_experts")
+    return next((count for key in keys if isinstance(count := engine.text_config.get(key), int) and count), 0)
 
 
 _NOT_IN_FLOAT16 = {"gemma2", "gemma3", "gemma3_text", "glm4"}
@@ -112,6 +133,7 @@ RULES: tuple[Rule, ...] = (
     refused_method,
     activation_order,
     expert_parallel,
+    expert_balance,
     dtype,
     context,
     runner,
