@@ -23,7 +23,7 @@ if engines:
     runtime.apply(fleet, here, engines)
     model_store.apply(fleet, placements)
 if GPU in here.groups:
-    engine.apply(engines, fleet.engine_keys())
+    engine.apply(fleet, placements)
 
 if GATEWAY in here.groups:
     gateway.apply(fleet, placements)
@@ -33,4 +33,4 @@ monitoring.apply(fleet, placements)
 if placements:
     all_hosts_here(name="Everything is in place")
 if GPU in here.groups:
-    engine.ready(engines)
+    engine.ready(placements)

@@ -1,7 +1,7 @@
 """What the lab's hosts run: the same kinds of service as a real fleet, on CPU, with a tiny model.
 
-Two replicas of `chat` in containers with weights from the lab's hub, and `batch` in a virtual environment with weights
-sent as an archive: both runtimes and two ways for weights to travel.
+Two replicas of `chat` in containers with weights from the lab's hub, `batch` in a virtual environment with weights sent
+as an archive, and `pair`, one replica over both hosts: both runtimes, two ways for weights to travel, and a group.
 """
 
 from lab.state import read as _read_state
@@ -40,19 +40,25 @@ if _lab:
         "start_seconds": 600,
     }
 
+    # 0.32's CPU build fails at the second pipeline rank's first request (sync_and_gather_intermediate_tensors) unless
+    # it has warmed up, which it does only where something is compiled; Dynamo's trace alone needs no compiler
+    _traced = {"mode": 1, "backend": "eager"}
+    _container = Container(image=_lab["engine_image"], vllm="0.32")
+    _hub = Hub(
+        name=_lab["model"]["repo"],
+        revision=_lab["model"]["revision"],
+        endpoint=_lab["hub_endpoint"],
+        config=_lab["model"]["directory"],
+    )
+
     fleet = Fleet(
         hosts=hosts_of(_inventory),
         services=[
             Service(
                 name="chat",
-                model=Hub(
-                    name=_lab["model"]["repo"],
-                    revision=_lab["model"]["revision"],
-                    endpoint=_lab["hub_endpoint"],
-                    config=_lab["model"]["directory"],
-                ),
+                model=_hub,
                 served_name="tiny-llama",
-                runtime=Container(image=_lab["engine_image"], vllm="0.32"),
+                runtime=_container,
                 hosts=["gpu-1", "gpu-2"],
                 replicas=2,
                 **_on_cpu,
@@ -74,6 +80,17 @@ if _lab:
                 hosts=["gpu-2"],
                 port=8100,
                 **_on_cpu,
+            ),
+            Service(
+                name="pair",
+                model=_hub,
+                served_name="tiny-llama-pair",
+                runtime=_container,
+                hosts=["gpu-1", "gpu-2"],
+                nodes=2,
+                pipeline_parallel_size=2,
+                port=8200,
+                **_on_cpu | {"options": {"max-num-seqs": 8, "compilation-config": _traced}},
             ),
         ],
         gateway=Gateway(api_keys=[Secret(file=".lab/secrets/client-key")], clients=[_lab["subnet"]]),

@@ -15,7 +15,7 @@ def _host(name: str) -> tuple[str, dict]:
         "ssh_key": _lab["ssh"]["key"],
         "ssh_known_hosts_file": _lab["ssh"]["known_hosts"],
     }
-    return (name, {"address": _lab["hosts"][name], **connection})
+    return (name, {"address": _lab["hosts"][name], "interface": "host0", **connection})
 
 
 gpu = [_host("gpu-1"), _host("gpu-2")]

@@ -18,6 +18,7 @@ from lab import (
     machine,
     mirrors,
     network,
+    nvidia_debs,
     state,
     supervisor,
     tiny_model,
@@ -62,6 +63,7 @@ def bring_up(release: str, paths: Paths, reporter: Reporter) -> None:
         engine = pool.submit(prepare_engine, paths, reporter)
         if docker_debs.for_release(release):
             docker_debs.build(mirror_root.result(), paths)
+        nvidia_debs.build(paths)
         boot(host_root.result(), mirror_root.result(), paths, reporter)
         engine.result()
     with reporter.step("pushing the engine's image to the registry"):

@@ -6,13 +6,12 @@ runc since 1.0. They are offered as a flat apt repository, which is how a person
 
 from __future__ import annotations
 
-import hashlib
 import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
 
-from lab import shell
+from lab import flat_repository, shell
 from lab.errors import LabError
 from lab.topology import DOCKER_APT_URL, Paths
 
@@ -24,13 +23,7 @@ def for_release(release: str) -> dict[str, Any] | None:
     """What a host of this release needs to have Docker >= 25: nothing on trixie."""
     if release == FROM_RELEASE:
         return None
-    # trusted: the folder is not signed; it is reachable from the bridge only.
-    return {"source": f"deb [trusted=yes] {DOCKER_APT_URL} ./", "packages": ["docker.io", "docker-cli"]}
-
-
-def stanza(control: str, name: str, size: int, sha256: str) -> str:
-    """One package's entry in a Packages file."""
-    return f"{control.rstrip()}\nFilename: ./{name}\nSize: {size}\nSHA256: {sha256}\n"
+    return {"source": flat_repository.source(DOCKER_APT_URL), "packages": ["docker.io", "docker-cli"]}
 
 
 def build(root: Path, paths: Paths) -> None:
@@ -42,12 +35,7 @@ def build(root: Path, paths: Paths) -> None:
     shutil.rmtree(half, ignore_errors=True)
     half.mkdir(parents=True)
     _download(half, root, paths)
-    entries = []
-    for deb in sorted(half.glob("*.deb")):
-        control = shell.output(["dpkg-deb", "--field", str(deb)])
-        content = deb.read_bytes()
-        entries.append(stanza(control, deb.name, len(content), hashlib.sha256(content).hexdigest()))
-    (half / "Packages").write_text("\n".join(entries))
+    flat_repository.write_index(half)
     half.rename(target)
 
 

@@ -19,6 +19,8 @@ NEEDS = {
     "ip": "iproute2",
     "ssh": "openssh-client",
     "setpriv": "util-linux",
+    "gcc": "gcc",
+    "/usr/include/stdio.h": "libc6-dev",
     apt.KEYRING: "debian-archive-keyring",
 }
 

@@ -34,6 +34,7 @@ APT_PROXY = f"http://{BRIDGE_ADDRESS}:{APT_PORT}"
 REGISTRY = f"{BRIDGE_ADDRESS}:{REGISTRY_PORT}"
 FILES_URL = f"http://{BRIDGE_ADDRESS}:{FILES_PORT}"
 DOCKER_APT_URL = f"{FILES_URL}/docker/"
+NVIDIA_APT_URL = f"{FILES_URL}/nvidia/"
 WHEELS_URL = f"{FILES_URL}/wheels/"
 HUB_ENDPOINT = f"http://{BRIDGE_ADDRESS}:{HUB_PORT}"
 
@@ -109,6 +110,11 @@ class Paths:
     def docker_debs(self) -> Path:
         """A flat apt repository of the newer release's Docker, for bookworm hosts."""
         return self.cache / "docker"
+
+    @property
+    def nvidia_debs(self) -> Path:
+        """A flat apt repository of the stand-ins for NVIDIA's packages."""
+        return self.cache / "nvidia"
 
     @property
     def files(self) -> Path:

@@ -8,8 +8,10 @@ from collections.abc import Sequence
 from io import StringIO
 from pathlib import Path
 
+import gevent
 from pyinfra import host, logger, state
-from pyinfra.api import FileUploadCommand, FunctionCommand, StringCommand, operation
+from pyinfra.api import FileUploadCommand, FunctionCommand, State, StringCommand, operation
+from pyinfra.api import Host as Connected
 from pyinfra.api.operation import OperationMeta
 from pyinfra.api.output import format_text
 from pyinfra.facts.files import FileContents
@@ -17,6 +19,7 @@ from pyinfra.operations.util.files import generate_color_diff
 
 from vllm_fleet import paths
 from vllm_fleet.converge import Commands, converge
+from vllm_fleet.engine import fabric
 from vllm_fleet.engine.weights import archive_path, copy_command, share_command
 from vllm_fleet.facts import Question, holds, names_in
 from vllm_fleet.render.files import Entry, File
@@ -194,6 +197,46 @@ def _from_origin(source: Source, command: str, token: tuple[str, Secret] | None)
     path, secret = token
     yield StringCommand(f"umask 077; cat > {path}", _stdin=secret.read("model.token"))
     yield _script(f"trap 'rm -f {path}' EXIT; {command}")
+
+
+def prove_fabric(name: str, proven: str, digest: str, commands: dict[str, str]) -> OperationMeta:
+    """Prove that the hosts of a replica can talk, on all of them at once, unless that was proven already.
+
+    + proven: path of the file that holds the digest of what was proven last
+    + commands: what each member runs at the same time, by host in rank order (engine/fabric.py)
+    """
+
+    def prove(already: bool) -> Commands:
+        if already:
+            host.noop("proven")
+            return
+        yield FunctionCommand(_prove, (commands,), {}, _timeout=fabric.SECONDS)
+        yield _script(f"mkdir -p {shlex.quote(str(Path(proven).parent))} && echo {digest} > {shlex.quote(proven)}")
+
+    return converge(name, holds(f'[ "$(cat {shlex.quote(proven)})" = {digest} ]'), prove)
+
+
+def _prove(state: State, host: Connected, commands: dict[str, str]) -> bool:
+    """Has the form in which pyinfra takes the result for the operation's."""
+    members = [state.inventory.get_host(member) for member in commands]
+    absent = [member.name for member in members if not member.connected]
+    if absent:
+        host.log_styled(f"{', '.join(absent)} must be in this deploy, to prove the network between the hosts", fg="red")
+        return False
+
+    def run(member: Connected) -> tuple[str, str]:
+        good, output = member.run_shell_command(
+            _script(commands[member.name]), _sudo=state.config.SUDO, _timeout=fabric.SECONDS
+        )
+        return output.stdout, "" if good else (output.stderr_lines or [""])[-1]
+
+    running = {member.name: gevent.spawn(run, member) for member in members}
+    proof = fabric.proof_of({name: each.get() for name, each in running.items()})
+    for problem in proof.problems:
+        host.log_styled(problem, fg="red")
+    if proof.gbit:
+        host.log(f"all-reduce over {proof.report['interface']}: {proof.gbit:.1f} Gbit/s of bus bandwidth")
+    return not proof.problems
 
 
 def remove_engines(name: str, keep: list[str]) -> OperationMeta:

@@ -8,6 +8,10 @@ VENVS = f"{STATE}/venvs"
 CACHES = "/var/cache/vllm-fleet"
 PROGRAMS = "/usr/local/lib/vllm-fleet"
 READINESS = f"{PROGRAMS}/readiness"
+GROUP = f"{PROGRAMS}/group"
+FABRIC_CHECK = f"{PROGRAMS}/fabric_check"
+# holds, for each replica that spans hosts, what its rank 0 last proved (engine/fabric.py)
+FABRIC_PROOFS = f"{STATE}/fabric"
 UNITS = "/etc/systemd/system"
 
 SERVICE_USER = "vllm"
@@ -18,6 +22,8 @@ SERVICE_UID = 2000
 # How the package in READINESS is called, with an instance and `--once` or `--wait`. It runs as root, so -P: nothing is
 # imported from the directory it is called in; -B: no __pycache__ stays on the host.
 READY_COMMAND = f"PYTHONPATH={PROGRAMS} python3 -B -P -m readiness"
+# The same for the package in GROUP, with an instance.
+GROUP_COMMAND = f"/usr/bin/env PYTHONPATH={PROGRAMS} python3 -B -P -m group"
 
 
 def engine(instance: str) -> str:

@@ -1,4 +1,4 @@
-"""Runs a Python package of ours on every host of an inventory at once, as root, and brings back what it prints.
+"""Runs something on each of many hosts of an inventory at once, as root, and brings back what it prints.
 
 Hosts are reached as pyinfra reaches them: by its own connectors, with the settings of the inventory and its group data.
 That happens in a process of its own (`python -m vllm_fleet.remote`), for two reasons: pyinfra replaces Python's sockets
@@ -11,18 +11,19 @@ import base64
 import io
 import json
 import os
+import shlex
 import subprocess
 import sys
 import zipfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Self
 
-HOST_SECONDS = 20
-"""What one host may take from the first packet to its answer; sshd of a busy host greets late."""
-SECONDS = HOST_SECONDS + 10
-"""What all of them may take, pyinfra's own start included."""
+CONNECT_SECONDS = 20
+"""Until a host is connected: sshd of a busy one greets late."""
+START_SECONDS = 10
+"""For pyinfra's own start."""
 
 # Read from stdin into memory: nothing of it is in sudo's log, nothing is written to the host's disk, which may be full,
 # and nothing is left behind however it ends. zipimport wants a path, which a file in memory has.
@@ -37,14 +38,28 @@ runpy.run_module(sys.argv[1], run_name="__main__")
 
 
 @dataclass(frozen=True)
+class Task:
+    """What one host does: a shell command, and what that reads from stdin."""
+
+    command: str
+    stdin: str = ""
+
+
+def package_task(package: Path) -> Task:
+    """Runs a Python package of ours, which the host needs not have."""
+    command = ["python3", "-B", "-P", "-c", LOADER, package.name]
+    return Task(shlex.join(command), base64.b64encode(packed(package)).decode())
+
+
+@dataclass(frozen=True)
 class Answer:
     """What came back from one host."""
 
     reached: bool
     output: str = ""
-    """All that the package printed."""
+    """All that the command printed."""
     error: str = ""
-    """Why the host was not reached, or how the package failed; empty when it did not."""
+    """Why the host was not reached, or how the command failed; empty when it did not."""
 
 
 def packed(package: Path) -> bytes:
@@ -82,19 +97,17 @@ class Remote:
         self._process.kill()
         self._process.communicate()
 
-    def run(self, names: Iterable[str], package: Path) -> dict[str, Answer]:
-        """Each host's answer by its name; every one of `names` has one, after SECONDS at the latest. Raises nothing of
-        a host's."""
-        wanted = list(names)
-        asked = {"hosts": wanted, "package": package.name, "archive": base64.b64encode(packed(package)).decode()}
+    def run(self, tasks: Mapping[str, Task], seconds: float = CONNECT_SECONDS) -> dict[str, Answer]:
+        """Each host's answer by its name, connected and answered within `seconds`. Raises nothing of a host's."""
+        asked = {"tasks": {name: asdict(task) for name, task in tasks.items()}, "seconds": seconds}
         try:
-            said, errors = self._process.communicate(json.dumps(asked).encode(), timeout=SECONDS)
+            said, errors = self._process.communicate(json.dumps(asked).encode(), timeout=seconds + START_SECONDS)
             last = _last_line(errors.decode(errors="replace")) or "ended without an answer"
         except subprocess.TimeoutExpired as expired:
-            said, last = expired.stdout or b"", f"no answer within {SECONDS} s"
+            said, last = expired.stdout or b"", f"no answer within {seconds + START_SECONDS:g} s"
         answers = [json.loads(line) for line in said.splitlines(keepends=True) if line.endswith(b"\n")]
         found = {name: Answer(**answer) for name, answer in answers}
-        return {name: found.get(name) or Answer(False, error=last) for name in wanted}
+        return {name: found.get(name) or Answer(False, error=last) for name in tasks}
 
 
 def _last_line(text: str) -> str:
@@ -123,31 +136,34 @@ def _ask(tell: Callable[[str, Answer], None]) -> None:
     state = State()
     ctx_state.set(state)  # what reads inventories notes there which file it reads
     inventory = make_inventory(sys.argv[1], cwd=os.getcwd())
-    state.init(inventory, Config(SUDO=True, CONNECT_TIMEOUT=HOST_SECONDS))
+    state.init(inventory, Config(SUDO=True, CONNECT_TIMEOUT=CONNECT_SECONDS))
     asked = json.load(sys.stdin)
-    declared = [host for host in inventory if host.name in asked["hosts"]]
-    running = [state.pool.spawn(lambda host: tell(host.name, _answer(state, host, asked)), host) for host in declared]
+
+    def work(host: Any) -> None:
+        tell(host.name, _answer(state, host, Task(**asked["tasks"][host.name]), asked["seconds"]))
+
+    running = [state.pool.spawn(work, host) for host in inventory if host.name in asked["tasks"]]
     for each in running:
         each.join()
     os._exit(0)  # connections that hang are given up, not waited for
 
 
-def _answer(state: Any, host: Any, asked: dict[str, Any]) -> Answer:
+def _answer(state: Any, host: Any, task: Task, seconds: float) -> Answer:
     from gevent import Timeout
     from pyinfra.api import QuoteString, StringCommand
     from pyinfra.api.arguments import CONNECTOR_ARGUMENT_KEYS, pop_global_arguments
 
     reached = False
     try:
-        with Timeout(HOST_SECONDS):
+        with Timeout(seconds):
             host.connect(show_errors=False, raise_exceptions=True)
             reached = True
             given, _ = pop_global_arguments(state, host, {})  # how the inventory says to become root
             given = {key: value for key, value in given.items() if key in CONNECTOR_ARGUMENT_KEYS}
-            command = StringCommand("python3", "-B", "-P", "-c", QuoteString(LOADER), asked["package"])
-            good, output = host.run_shell_command(command, **{**given, "_stdin": asked["archive"]})
+            command = StringCommand("sh", "-c", QuoteString(task.command))
+            good, output = host.run_shell_command(command, **{**given, "_stdin": task.stdin})
     except Timeout:
-        return Answer(reached, error=f"no answer within {HOST_SECONDS} s")
+        return Answer(reached, error=f"no answer within {seconds:g} s")
     except EOFError:  # pyinfra asks for a password where there is nobody to type one
         return Answer(reached, error="a password is wanted; set `_sudo_password` or `ssh_key_password`, or do without")
     except Exception as error:  # whatever a connector raises is that host's answer, and no other's

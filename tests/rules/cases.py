@@ -33,6 +33,9 @@ NODE_1, NODE_2 = up("node", "gpu1"), up("node", "gpu2")
 _KV_LABELS = {"job": "vllm", "host": "gpu1", "service": "chat", "replica": "0", "engine": "0", "model_name": "m"}
 KV = "vllm:kv_cache_usage_perc{" + ", ".join(f'{name}="{value}"' for name, value in _KV_LABELS.items()) + "}"
 
+UNIT_LABELS = {"job": "node", "host": "gpu1", "instance": "gpu1:1", "name": "vllm-large.service", "state": "failed"}
+UNIT = "node_systemd_unit_state{" + ", ".join(f'{name}="{value}"' for name, value in UNIT_LABELS.items()) + "}"
+
 CASES = [
     Case("HostDown", "everything on a host is gone", {NODE_1: "1x2 0x9", CHAT_0: "1x2 0x9", NODE_2: "1x9"}, "5m",
          [{"host": "gpu1"}]),
@@ -45,6 +48,9 @@ CASES = [
     Case("VllmDown", "one replica is gone for long", {CHAT_0: "0x9", CHAT_1: "1x9", NODE_1: "0x9"}, "6m",
          [{"job": "vllm", "host": "gpu1", "instance": "gpu1:1", "service": "chat", "replica": "0"}]),
     Case("VllmDown", "a restart of four minutes", {CHAT_0: "1x2 0x4 1x9", CHAT_1: "1x15"}, "6m"),
+    Case("VllmGroupGaveUp", "a rank's unit stays failed", {UNIT: "0x2 1x9"}, "5m", [UNIT_LABELS]),
+    Case("VllmGroupGaveUp", "someone starts it again at once", {UNIT: "0x2 1 0x9"}, "5m"),
+    Case("VllmGroupGaveUp", "a unit of another kind failed", {UNIT.replace("vllm-large", "backup"): "1x9"}, "5m"),
     Case("KvCacheHigh", "half of the samples at 0.97, half at 0.6: the mean would hide it",
          {KV: " ".join(["0.97 0.6"] * 20)}, "35m", [_KV_LABELS]),
     Case("KvCacheHigh", "one peak in ten minutes", {KV: " ".join(["0.99 0.5x9"] * 4)}, "35m"),

@@ -44,7 +44,6 @@ NRestarts={restarts}
 InvocationID={invocation}
 InactiveExitTimestamp=Sat 2026-11-21 08:07:00.000001 UTC
 ExecMainStartTimestamp=Sat 2026-11-21 08:07:00.250000 UTC
-ExecMainStartTimestampMonotonic=1500000
 """
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from lab import apt, base, docker_debs, machine, mirrors, network, shell, state
+from lab import apt, base, docker_debs, flat_repository, machine, mirrors, network, shell, state
 from lab.errors import LabError
 from lab.topology import Paths
 
@@ -60,7 +60,7 @@ def test_only_bookworm_hosts_need_a_newer_docker() -> None:
         "source": "deb [trusted=yes] http://10.231.77.1:8081/docker/ ./",
         "packages": ["docker.io", "docker-cli"],
     }
-    assert docker_debs.stanza("Package: docker.io\nVersion: 26\n\n", "d.deb", 7, "ab") == (
+    assert flat_repository.stanza("Package: docker.io\nVersion: 26\n\n", "d.deb", 7, "ab") == (
         "Package: docker.io\nVersion: 26\nFilename: ./d.deb\nSize: 7\nSHA256: ab\n"
     )
 

@@ -14,7 +14,7 @@ from pyinfra.api.exceptions import PyinfraError
 
 from tests.unit.deploys import Apply, Deploy, Systemd, applier
 from vllm_fleet import operations, paths
-from vllm_fleet.operations import await_engines, fetch_weights, remove_engines, run_unless
+from vllm_fleet.operations import await_engines, fetch_weights, prove_fabric, remove_engines, run_unless
 from vllm_fleet.roles import engine
 from vllm_fleet.schema import Archive, Hub, Secret
 
@@ -144,3 +144,33 @@ def test_a_host_without_engines_waits_for_none() -> None:
     deploy.add(engine.ready, placements=[])
     deploy.run()
     assert deploy.commands == {"here": []}
+
+
+def test_a_network_is_proven_once_by_all_members_at_once(tmp_path: Path) -> None:
+    """Each member's command ends only when the other's runs too; a finding of either fails the first host."""
+    said = '{"rank": %s, "ok": true, "findings": []}'
+    command = "touch {0}/{1}; until [ -e {0}/{2} ]; do sleep 0.05; done; echo '{3}'"
+    commands = {
+        "one": command.format(tmp_path, "one", "two", said % 0),
+        "two": command.format(tmp_path, "two", "one", said % 1),
+    }
+    arguments = {"proven": str(tmp_path / "proofs" / "pair"), "digest": "d1gest", "commands": commands}
+    deploy = Deploy("one", "two")
+    done = deploy.add(prove_fabric, name="network", **arguments)
+    deploy.run()
+    assert done.did_change()
+    assert (tmp_path / "proofs" / "pair").read_text() == "d1gest\n"
+
+
+def test_a_network_that_is_not_as_declared_fails_and_is_not_noted(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    found = '{"rank": 0, "ok": false, "findings": [{"what": "rank 1: no link", "mend": "look at the cable"}]}'
+    commands = {"one": f"echo '{found}'; exit 1", "two": "echo no such image >&2; exit 1"}
+    deploy = Deploy("one", "two")
+    deploy.add(prove_fabric, name="network", proven=str(tmp_path / "pair"), digest="d1gest", commands=commands)
+    with caplog.at_level("INFO", "pyinfra"), pytest.raises(PyinfraError):
+        deploy.run()
+    assert "rank 1: no link; look at the cable" in caplog.text
+    assert "two: the check did not run: no such image" in caplog.text
+    assert not (tmp_path / "pair").exists()

@@ -35,7 +35,6 @@ def make_release(directory: Path, release: str, **values: Any) -> None:
         "service": "chat",
         "url": "http://127.0.0.1:9",
         "model_name": "tiny",
-        "head": True,
         "runtime": "venv",
         "start_seconds": 30,
     }
@@ -56,7 +55,7 @@ def engines(tmp_path: Path) -> Path:
 
 def test_an_engine_is_loaded_from_current(engines: Path) -> None:
     engine = ready.load("chat", engines)
-    assert (engine.release, engine.unit, engine.head) == ("new", "vllm-chat.service", True)
+    assert (engine.release, engine.unit) == ("new", "vllm-chat.service")
     assert ready.key_of(engine.directory) == KEY
 
 
@@ -407,15 +406,6 @@ def test_a_stranger_on_the_port_does_not_end_the_wait(host: Path, api: str, caps
     path.write_text(json.dumps(json.loads(path.read_text()) | {"start_seconds": 0.2}), encoding="utf-8")
     assert ready.main(["chat", "--wait"]) == 1
     assert capsys.readouterr().err.startswith("chat: not ready: starting: no answer within 0.2 s (last: no route takes")
-
-
-@pytest.mark.parametrize(("age", "ok"), [(5.0, False), (25.0, True)])
-def test_a_follower_is_ready_when_it_has_run_for_a_while(host: Path, age: float, ok: bool) -> None:
-    engine_json = host / "chat" / "releases" / "new" / "engine.json"
-    engine_json.write_text(json.dumps(json.loads(engine_json.read_text()) | {"head": False}), encoding="utf-8")
-    started = f"ExecMainStartTimestampMonotonic={int((time.monotonic() - age) * 1e6)}"
-    state(host, "new", shown().replace("ExecMainStartTimestampMonotonic=1500000", started), START[:3])
-    assert ready.main(["chat", "--once"]) == (0 if ok else 1)
 
 
 @pytest.mark.usefixtures("host")

@@ -206,7 +206,32 @@ KNOWN = [
         "max_model_len 9999 is more than the model's 2048",
         True,
     ),
+    (
+        "group: rank 1 (gpu-2) has run another release for 80 s",
+        "rank 1 (gpu-2) runs another release",
+        True,
+    ),
+    (
+        "group: rank 1 (gpu-2): its engine ended with status 0",
+        "rank 1 (gpu-2): its engine ended with status 0",
+        False,
+    ),
 ]
+
+
+def test_a_group_that_gave_up_is_told_by_its_last_failure() -> None:
+    line = (
+        "group: gave up after 6 failures in a row, the last of rank 0 (gpu-1): its engine was killed by signal 9; mend"
+    )
+    found = failures.failure_of([line])
+    assert found is not None
+    assert found.what == "rank 0 (gpu-1): its engine was killed by signal 9"
+
+
+def test_a_group_waits_before_it_starts() -> None:
+    waiting = ["group: waiting for rank 1 (gpu-2)"]
+    assert failures.phase_of(waiting) == "waiting for the other hosts"
+    assert failures.phase_of([*waiting, "group: all members are here; starting"]) == "starting"
 
 
 @pytest.mark.parametrize(("line", "what", "final"), KNOWN)

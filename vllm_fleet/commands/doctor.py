@@ -10,7 +10,7 @@ import click
 
 import vllm_fleet
 from vllm_fleet.commands.base import INVENTORY, console, counted
-from vllm_fleet.remote import Remote
+from vllm_fleet.remote import Remote, package_task
 
 PROGRAM = Path(vllm_fleet.__file__).parent / "payload" / "doctor_facts"
 
@@ -33,7 +33,7 @@ def doctor(inventory: str, as_json: bool) -> None:
         with Console(stderr=True).status("asking the hosts"):
             fleet, placements = load(inventory)
             names = [host.name for host in fleet.hosts]
-            answers = remote.run(names, PROGRAM)
+            answers = remote.run(dict.fromkeys(names, package_task(PROGRAM)))
     reports = examine(fleet, placements, answers)
     findings = [finding for report in reports for finding in report.findings]
     good = all(finding.severity != "error" for finding in findings)

@@ -47,7 +47,7 @@ def _parallel(placement: Placement) -> list[str]:
     arguments = [part for name, size in sizes.items() if size > 1 for part in (name, str(size))]
     if service.expert_parallel:
         arguments.append("--enable-expert-parallel")
-    if len(placement.members) > 1:
+    if placement.spans_hosts:
         arguments += _own_ranks(placement) if service.data_parallel_over_hosts else _one_rank(placement)
         if "distributed-timeout-seconds" not in service.options:
             # defaults are 600 s (NCCL) and 1800 s (gloo): a group whose peer is gone would hang that long

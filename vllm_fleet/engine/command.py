@@ -11,6 +11,7 @@ from vllm_fleet.planner.placement import Placement
 from vllm_fleet.schema import Container, Venv
 from vllm_fleet.schema.host import RDMA
 
+DOCKER = "/usr/bin/docker"
 FOLLOW_PROGRAM = f"{paths.PROGRAMS}/follow-container"
 
 
@@ -24,6 +25,14 @@ def start_command(placement: Placement) -> list[str]:
     if isinstance(runtime, Container):
         return [*_docker_create(placement, runtime), *serve_arguments(placement)]
     return [f"{venv_directory(runtime)}/bin/vllm", "serve", *serve_arguments(placement)]
+
+
+def stop_command(placement: Placement) -> list[str]:
+    """What lets a container finish its requests and end; empty for a process, which a signal ends."""
+    if isinstance(placement.service.runtime, Container):
+        # SIGINT, which the container names; killed where it has not ended 10 s after its own time
+        return [DOCKER, "stop", "--time", str(placement.service.drain_seconds + 10), container_name(placement)]
+    return []
 
 
 def venv_directory(runtime: Venv) -> str:
@@ -49,7 +58,21 @@ def _docker_create(placement: Placement, runtime: Container) -> list[str]:
     instance = placement.instance
     model = paths.model(placement.service.model.directory_name)
     return [
-        "/usr/bin/docker", "create", "--name", container_name(placement),
+        DOCKER, "create", "--name", container_name(placement),
+        *container_walls(placement),
+        "--stop-signal", "SIGINT",
+        "--env-file", f"{paths.engine(instance)}/current/environment",
+        "--volume", f"{model}:{model}:ro",
+        "--volume", f"{paths.secret(instance)}:{paths.secret(instance)}:ro",
+        "--volume", f"{paths.cache(instance)}:{paths.cache(instance)}",
+        *container_devices(placement),
+        runtime.image,
+    ]  # fmt: skip
+
+
+def container_walls(placement: Placement) -> list[str]:
+    """What every container of an engine may do and use."""
+    return [
         # the image is pulled before the old engine stops; here a missing one is an error, not a long wait
         "--pull", "never",
         "--network", "host",
@@ -58,15 +81,14 @@ def _docker_create(placement: Placement, runtime: Container) -> list[str]:
         "--user", f"{paths.SERVICE_UID}:0",
         "--cap-drop", "ALL", "--security-opt", "no-new-privileges",
         *_memlock(placement),
-        "--stop-signal", "SIGINT",
-        "--env-file", f"{paths.engine(instance)}/current/environment",
-        "--volume", f"{model}:{model}:ro",
-        "--volume", f"{paths.secret(instance)}:{paths.secret(instance)}:ro",
-        "--volume", f"{paths.cache(instance)}:{paths.cache(instance)}",
-        *[part for gpu in placement.gpus for part in ("--device", f"nvidia.com/gpu={gpu}")],
-        *(["--device", "/dev/infiniband"] if placement.host.joined_by in RDMA and len(placement.members) > 1 else []),
-        runtime.image,
     ]  # fmt: skip
+
+
+def container_devices(placement: Placement) -> list[str]:
+    """The engine's GPUs, and the HCAs between its hosts."""
+    gpus = [part for gpu in placement.gpus for part in ("--device", f"nvidia.com/gpu={gpu}")]
+    rdma = placement.host.joined_by in RDMA and placement.spans_hosts
+    return [*gpus, *(["--device", "/dev/infiniband"] if rdma else [])]
 
 
 def _memlock(placement: Placement) -> list[str]:

@@ -34,7 +34,7 @@ def environment(placement: Placement) -> dict[str, str]:
         # a container gets its GPUs as CDI devices, and CUDA numbers those by their bus: put them in rank order
         inside = [sorted(placement.gpus).index(gpu) for gpu in placement.gpus]
         values |= {"CUDA_VISIBLE_DEVICES": ",".join(map(str, inside))}
-    if len(placement.members) > 1:
+    if placement.spans_hosts:
         values |= _between_hosts(placement)
     return values | placement.service.env
 

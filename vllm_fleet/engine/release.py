@@ -5,10 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 import shlex
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from vllm_fleet import paths
-from vllm_fleet.engine.command import FOLLOW_PROGRAM, container_name, start_command
+from vllm_fleet.engine.command import FOLLOW_PROGRAM, container_name, start_command, stop_command
 from vllm_fleet.engine.environment import environment
 from vllm_fleet.planner.placement import Placement
 from vllm_fleet.schema import Container
@@ -79,4 +79,24 @@ def _facts(placement: Placement) -> dict[str, object]:
         "revision": service.model.revision_id,
         "runtime": service.runtime.kind,
         "start_seconds": service.start_seconds,
+        "group": _group(placement) if placement.spans_hosts else None,
     }
+
+
+def _group(placement: Placement) -> dict[str, object]:
+    """What payload/group reads."""
+    drain_seconds = placement.service.drain_seconds
+    return {
+        "members": [{"name": member.name, "address": member.address} for member in placement.members],
+        "port": placement.group_port,
+        "version": _version(placement),
+        "drain": stop_command(placement),
+        "patience_seconds": drain_seconds + 60,
+    }
+
+
+def _version(placement: Placement) -> str:
+    """The same for all ranks of a replica: a digest of what rank 0 runs, without what only its host decides."""
+    first = replace(placement, host=placement.members[0], rank=0, slot=0, slots=1, gpus=())
+    made_of = json.dumps([start_command(first), environment(first)])
+    return hashlib.sha256(made_of.encode()).hexdigest()[:12]

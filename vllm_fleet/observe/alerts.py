@@ -69,6 +69,17 @@ VLLM_SERVICE_DOWN = Alert(
     summary="{{ $labels.service }}: no replica answers, clients get 503",
 )
 
+VLLM_GROUP_GAVE_UP = Alert(
+    name="VllmGroupGaveUp",
+    # systemd starts every other engine again and again: only a group ends in this state
+    query=f'{metrics.UNIT_STATE}{{name=~"vllm-.+", state="failed"}}',
+    comparison="==",
+    threshold=1,
+    held="1m",
+    severity="page",
+    summary="{{ $labels.name }} on {{ $labels.host }} has given up after failures in a row, on all hosts of its model",
+)
+
 HOST_DOWN = Alert(
     name="HostDown",
     # nothing on the host answers: an exporter that died alone is not a dead host
@@ -90,4 +101,4 @@ WATCHDOG = Alert(
     summary="Alerts reach you. Whatever receives this must raise the alarm when it stops",
 )
 
-ALERTS = (VLLM_SERVICE_DOWN, VLLM_DOWN, HOST_DOWN, KV_CACHE_HIGH, WATCHDOG)
+ALERTS = (VLLM_SERVICE_DOWN, VLLM_DOWN, VLLM_GROUP_GAVE_UP, HOST_DOWN, KV_CACHE_HIGH, WATCHDOG)

@@ -8,6 +8,9 @@ UP = "up"
 # vLLM; labels `engine` (the data-parallel rank) and `model_name`. 0 to 1.
 KV_CACHE_USAGE = "vllm:kv_cache_usage_perc"
 
+# node exporter, its systemd collector; labels `name` (the unit) and `state`. 0 or 1.
+UNIT_STATE = "node_systemd_unit_state"
+
 # scrape jobs
 VLLM = "vllm"
 NODE = "node"

@@ -29,10 +29,10 @@ class Placement:
     """The hosts of this replica in rank order."""
     slot: int
     """0-based among this service's engines on this host; moves the ports."""
-    head_slot: int
-    """The slot of this replica's rank 0 on its own host; moves the port where the replica's hosts meet."""
     slots: int
     """How many engines of this service run on this host."""
+    head_slot: int
+    """The slot of rank 0 on its host, where the ports of the replica are."""
     gpus: tuple[int, ...]
     """In the order of vLLM's local ranks: tensor parallel groups one after the other."""
 
@@ -51,18 +51,29 @@ class Placement:
 
     @property
     def master_port(self) -> int:
+        """Of rank 0."""
         return self.service.master_port + self.head_slot
 
     @property
     def data_parallel_rpc_port(self) -> int:
+        """Of rank 0."""
         return self.service.data_parallel_rpc_port + self.head_slot
 
     @property
     def meeting_port(self) -> int | None:
-        """The port of rank 0's host where the replica's other hosts come to; None where there are none."""
-        if len(self.members) == 1:
+        """Whichever of the two the engines of this replica use; None on one host."""
+        if not self.spans_hosts:
             return None
         return self.data_parallel_rpc_port if self.service.data_parallel_over_hosts else self.master_port
+
+    @property
+    def group_port(self) -> int:
+        """Of rank 0."""
+        return self.service.group_port + self.head_slot
+
+    @property
+    def spans_hosts(self) -> bool:
+        return len(self.members) > 1
 
     @property
     def head(self) -> bool:
@@ -71,9 +82,9 @@ class Placement:
 
     @property
     def endpoint(self) -> str:
-        """`address:port` of this engine's API, an IPv6 address in brackets."""
-        address = self.host.address
-        return f"[{address}]:{self.port}" if ":" in address else f"{address}:{self.port}"
+        """`address:port` of the replica's API, which rank 0 serves; an IPv6 address in brackets."""
+        address, port = self.members[0].address, self.service.port + self.head_slot
+        return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
 
 
 def place(fleet: Fleet) -> list[Placement]:
@@ -115,6 +126,12 @@ def heads(placements: list[Placement], service_name: str) -> list[Placement]:
     return [placement for placement in placements if placement.service.name == service_name and placement.head]
 
 
+def ranks_of(placements: list[Placement], placement: Placement) -> list[Placement]:
+    """The engines of the same replica, in rank order."""
+    wanted = (placement.service.name, placement.replica)
+    return [one for one in placements if (one.service.name, one.replica) == wanted]
+
+
 def _place_service(fleet: Fleet, service: Service, free: dict[str, list[int]]) -> Iterator[Placement]:
     running = dict.fromkeys(service.hosts, 0)
     chosen: list[tuple[int, int, tuple[str, ...], str, tuple[int, ...]]] = []
@@ -126,8 +143,10 @@ def _place_service(fleet: Fleet, service: Service, free: dict[str, list[int]]) -
             chosen.append((replica, rank, names, name, gpus))
             running[name] += 1
     slots = dict.fromkeys(service.hosts, 0)
-    head_slots: dict[int, int] = {}
+    head_slot = 0
     for replica, rank, names, name, gpus in chosen:
+        if rank == 0:
+            head_slot = slots[name]
         yield Placement(
             service=service,
             host=fleet.host(name),
@@ -135,8 +154,8 @@ def _place_service(fleet: Fleet, service: Service, free: dict[str, list[int]]) -
             rank=rank,
             members=tuple(fleet.host(member) for member in names),
             slot=slots[name],
-            head_slot=head_slots.setdefault(replica, slots[name]),  # ranks come in order, so rank 0's
             slots=running[name],
+            head_slot=head_slot,
             gpus=gpus,
         )
         slots[name] += 1
@@ -174,7 +193,9 @@ def _islands(host: Host, free: list[int], size: int) -> Iterator[list[int]]:
 def _check_ports(placed: list[Placement]) -> None:
     taken: dict[tuple[str, int], str] = {}
     for placement in placed:
-        ports = [placement.port] + ([placement.meeting_port] if placement.meeting_port else [])
+        ports = [placement.port]
+        if placement.head and placement.meeting_port:
+            ports += [placement.meeting_port, placement.group_port]
         for port in ports:
             other = taken.setdefault((placement.host.name, port), placement.service.name)
             if other != placement.service.name:

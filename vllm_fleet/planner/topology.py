@@ -35,9 +35,9 @@ def topology_problems(service: Service, members: tuple[Host, ...]) -> list[Probl
         return []
     if len({host.joined_by for host in members}) > 1:
         return [_mixed(service, members)]
-    if service.tensor_parallel_size <= service.gpus_per_node or members[0].joined_by in RDMA:
+    if service.tensor_parallel_size <= service.ranks_per_node or members[0].joined_by in RDMA:
         return []
-    inside = service.gpus_per_node
+    inside = service.ranks_per_node
     return [
         Problem(
             f"services.{service.name}.tensor_parallel_size",
@@ -55,8 +55,8 @@ def expert_problems(service: Service, members: tuple[Host, ...], experts: int) -
         return []
     path, each = f"services.{service.name}.data_parallel_size", service.data_parallel_size // service.nodes
     if not experts:
-        # each rank would be an engine of its own (0.33, reconfigure_for_independent_dp_rank): one that dies keeps
-        # getting its share of the requests, and completions of the others still look well
+        # each rank would be an engine of its own (0.33, reconfigure_for_independent_dp_rank), and yet all would start
+        # and end with any of them; of one that hangs vLLM takes no notice, and a completion of another looks well
         return [
             Problem(
                 path,

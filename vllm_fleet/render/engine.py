@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import shlex
+
 import yaml
 
 from vllm_fleet import paths
-from vllm_fleet.engine.command import container_name
+from vllm_fleet.engine.command import container_name, stop_command
 from vllm_fleet.engine.release import Release
 from vllm_fleet.planner.placement import Placement
 from vllm_fleet.render.files import File, fill
@@ -26,8 +28,10 @@ def unit_file(placement: Placement) -> File:
             "vllm-engine.service.j2",
             instance=placement.instance,
             directory=paths.engine(placement.instance),
+            group=f"{paths.GROUP_COMMAND} {placement.instance}" if placement.spans_hosts else None,
             cache=paths.cache(placement.instance),
             container=container_name(placement) if isinstance(service.runtime, Container) else None,
+            stop=shlex.join(stop_command(placement)),
             user=paths.SERVICE_USER,
             drain_seconds=service.drain_seconds,
             memlock=service.device == "cuda",

@@ -85,7 +85,13 @@ def alertmanager_start(fleet: Fleet, host: Host) -> list[File]:
 
 def node_exporter_start(fleet: Fleet, host: Host) -> list[File]:
     """How the node exporter starts on any host."""
-    return _start(NODE_EXPORTER, f"--web.listen-address={endpoint(host, fleet.monitoring.node_exporter_port)}")
+    return _start(
+        NODE_EXPORTER,
+        f"--web.listen-address={endpoint(host, fleet.monitoring.node_exporter_port)}",
+        # the state of each engine's unit; brackets, for systemd takes a backslash in the file for its own
+        "--collector.systemd",
+        "--collector.systemd.unit-include=vllm-.+[.]service",
+    )
 
 
 def _start(package: str, *arguments: str) -> list[File]:

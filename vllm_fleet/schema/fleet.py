@@ -27,6 +27,8 @@ class Fleet(Model):
     versions: Versions = Versions()
     weights_port: Port = 8900
     """On GPU hosts, while a peer copies weights from there; nothing listens otherwise."""
+    fabric_port: Port = 8901
+    """On the first host of a replica that spans hosts, while its fabric is proven."""
     fetches_at_once: Annotated[int, Field(ge=1)] = 4
     """How many hosts pull an image, or ask the hub for weights, at the same time."""
 
@@ -138,13 +140,17 @@ class Fleet(Model):
             yield self.monitoring.alertmanager_port, "monitoring.alertmanager_port"
         if GPU in host.groups:
             yield self.weights_port, "weights_port"
-        for service in self.services:
-            if host.name in service.hosts:
-                yield service.port, f"services.{service.name}.port"
-                if service.data_parallel_over_hosts:
-                    yield service.data_parallel_rpc_port, f"services.{service.name}.data_parallel_rpc_port"
-                elif service.nodes > 1:
-                    yield service.master_port, f"services.{service.name}.master_port"
+        here = [service for service in self.services if host.name in service.hosts]
+        for service in here:
+            yield service.port, f"services.{service.name}.port"
+            if service.data_parallel_over_hosts:
+                yield service.data_parallel_rpc_port, f"services.{service.name}.data_parallel_rpc_port"
+            elif service.nodes > 1:
+                yield service.master_port, f"services.{service.name}.master_port"
+            if service.nodes > 1:
+                yield service.group_port, f"services.{service.name}.group_port"
+        if any(service.nodes > 1 for service in here):
+            yield self.fabric_port, "fabric_port"
 
 
 def _unique(field: str, pairs: list[tuple[str, str]]) -> None:

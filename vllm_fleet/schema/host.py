@@ -43,6 +43,8 @@ class Host(Model):
     """The HCAs NCCL may use on InfiniBand and RoCE (NCCL_IB_HCA, e.g. `mlx5_0,mlx5_1`)."""
     roce_gid_index: Annotated[int, Field(ge=0, le=255, description="an index that show_gids lists")] | None = None
     """Which of an HCA's addresses RoCE uses, where NCCL's own choice (the RoCE v2 one) is wrong."""
+    fabric_gbit: Annotated[float, Field(gt=0, description="Gbit/s, above 0")] | None = None
+    """Bus bandwidth in Gbit/s that an all-reduce with its peers must reach; None: measured, not judged."""
     ssh_port: Port = 22
 
     @field_validator("address")

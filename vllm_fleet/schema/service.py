@@ -152,8 +152,11 @@ class Service(Model):
 
     port: Port = 8000
     master_port: Port = 29501
+    """Where the engines of a model that spans hosts find each other, on its first host."""
     data_parallel_rpc_port: Port = 29550
-    """In place of master_port where data parallel ranks are on several hosts: their engines find rank 0 there."""
+    """The same, in place of master_port, where each host has data parallel ranks of its own."""
+    group_port: Port = 29400
+    """Where their supervisors do (payload/group)."""
     drain_seconds: Annotated[int, Field(ge=0, le=3600)] = 60
     """How long a stopping engine may finish its requests."""
     start_seconds: Annotated[int, Field(ge=30)] = 1800
@@ -175,7 +178,12 @@ class Service(Model):
     @property
     def gpus_per_node(self) -> int:
         """GPUs a replica takes on each of its hosts; 0 on CPU."""
-        return self.gpus_per_replica // self.nodes if self.device == "cuda" else 0
+        return self.ranks_per_node if self.device == "cuda" else 0
+
+    @property
+    def ranks_per_node(self) -> int:
+        """Worker processes of a replica on each of its hosts."""
+        return self.gpus_per_replica // self.nodes
 
     @property
     def data_parallel_over_hosts(self) -> bool:

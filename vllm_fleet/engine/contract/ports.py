@@ -16,7 +16,7 @@ def ports(fleet: Fleet, placements: list[Placement]) -> Iterator[Problem]:
         name = placement.service.name
         taken[placement.host.name, placement.port] = f"that of {name}'s API"
         if placement.meeting_port:
-            taken[placement.host.name, placement.meeting_port] = f"that where hosts of {name} meet"
+            taken[placement.host.name, placement.meeting_port] = f"that where engines of {name} meet"
     for host in fleet.hosts:
         taken[host.name, fleet.weights_port] = "weights_port"
         taken[host.name, fleet.monitoring.node_exporter_port] = "monitoring.node_exporter_port"

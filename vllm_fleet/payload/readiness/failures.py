@@ -12,9 +12,12 @@ ERROR_LINES = 8
 # The furthest line decides, for the workers of one engine log interleaved. vLLM 0.32's own texts, where each stands:
 # config/model.py, v1/engine/core.py, v1/worker/{gpu,cpu}_model_runner.py, model_loader/default_loader.py,
 # compilation/backends.py, v1/core/kv_cache_utils.py, entrypoints/launchers/api_server/entry.py; the last is uvicorn's.
-# Docker's are its command line's progress (docker/cli, `docker run` and `docker pull` without a terminal).
+# Docker's are its command line's progress (docker/cli, `docker run` and `docker pull` without a terminal), the group's
+# those of payload/group.
 PHASES: tuple[tuple[str, str], ...] = (
     ("pulling image", r"Unable to find image '.*' locally|: Pulling from |: (Pulling fs layer|Pull complete)$"),
+    ("waiting for the other hosts", r"^group: (waiting for|pausing) "),
+    ("starting", r"^group: .*starting$"),
     ("starting", r"^Status: (Downloaded newer image|Image is up to date)|non-default args|Resolved architecture"),
     ("starting", r"Initializing a V1 LLM engine"),
     ("loading weights", r"Starting to load model|Loading model from scratch|Loading \w+ checkpoint shards"),
@@ -188,6 +191,18 @@ FAILURES: tuple[Failure, ...] = (
         "max_model_len {wanted} is more than the model's {limit}",
         "lower max_model_len",
         final=True,
+    ),
+    # payload/group
+    Failure(
+        r"^group: (?P<member>rank \d+ \(\S+\)) has run another release",
+        "{member} runs another release",
+        "deploy all hosts of the service together",
+        final=True,
+    ),
+    Failure(
+        r"^group: (?:gave up after .*, the last of )?(?P<member>rank \d+ \([^\s)]+\)): (?P<why>[^;]+)",
+        "{member}: {why}",
+        "read the journal of its unit there",
     ),
 )
 

@@ -61,8 +61,6 @@ class Unit:
     invocation: str
     activated: datetime | None
     started: datetime | None
-    started_monotonic: float
-    """Seconds on CLOCK_MONOTONIC, which Python's time.monotonic() reads too."""
 
     @property
     def alive(self) -> bool:
@@ -71,8 +69,7 @@ class Unit:
 
 
 _PROPERTIES = (
-    "LoadState,ActiveState,SubState,MainPID,NRestarts,InvocationID,"
-    "InactiveExitTimestamp,ExecMainStartTimestamp,ExecMainStartTimestampMonotonic"
+    "LoadState,ActiveState,SubState,MainPID,NRestarts,InvocationID,InactiveExitTimestamp,ExecMainStartTimestamp"
 )
 
 
@@ -88,7 +85,6 @@ def unit_of(output: str) -> Unit:
         invocation=values.get("InvocationID", ""),
         activated=_time(values.get("InactiveExitTimestamp", "")),
         started=_time(values.get("ExecMainStartTimestamp", "")),
-        started_monotonic=int(values.get("ExecMainStartTimestampMonotonic") or 0) / 1e6,
     )
 
 

@@ -31,8 +31,6 @@ ENGINES = Path("/etc/vllm-fleet/engines")
 FIRST_SECONDS = 60.0
 """For a completion while waiting: an engine's first may compile kernels."""
 POLL_SECONDS = 2.0
-STEADY_SECONDS = 20.0
-"""How long a follower, which has no API to ask, must have run."""
 RELEASES_KEPT = 2
 """Old releases that stay for a person to go back to, beside the current and the last good one."""
 
@@ -50,7 +48,6 @@ class Engine:
     release: str
     url: str
     model_name: str
-    head: bool
     start_seconds: int
 
 
@@ -60,7 +57,7 @@ def load(instance: str, engines: Path) -> Engine:
     # the link is read once: a deploy may switch it meanwhile
     release = Path(os.readlink(directory / "current")).name
     values = json.loads((directory / "releases" / release / "engine.json").read_text(encoding="utf-8"))
-    names = ("instance", "unit", "url", "model_name", "head", "start_seconds")
+    names = ("instance", "unit", "url", "model_name", "start_seconds")
     return Engine(directory=directory, release=release, **{name: values[name] for name in names})
 
 
@@ -110,11 +107,8 @@ def check(engine: Engine, unit: Unit, seconds: float) -> Answer:
     """Whether the engine serves, now, with the release of `current`."""
     if unit.started is None or not runs_current(unit, engine.directory):
         return Answer(False, f"its unit is {unit.active} ({unit.sub}) and does not run release {engine.release} yet")
-    if engine.head:
-        key = key_of(engine.directory)
-        return ask(engine.url, engine.model_name, key, unit.started.timestamp(), seconds)
-    steady = unit.active == "active" and time.monotonic() - unit.started_monotonic >= STEADY_SECONDS
-    return Answer(steady, "" if steady else f"it has not run for {STEADY_SECONDS:g} s")
+    # rank 0's API stands for all: the ranks of a model that spans hosts start after each of their units has
+    return ask(engine.url, engine.model_name, key_of(engine.directory), unit.started.timestamp(), seconds)
 
 
 @dataclass(frozen=True)
