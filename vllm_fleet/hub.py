@@ -56,7 +56,7 @@ def _from_hub(name: str) -> ModelConfig:
             if answer.status_code != 200:
                 reason = "it needs HF_TOKEN" if answer.status_code in (401, 403) else f"status {answer.status_code}"
                 raise ConfigError(f"{name}: {endpoint} does not give its config.json ({reason}); {_meant(name)}")
-            body = b""
+            body = bytearray()
             for part in answer.iter_bytes():
                 body += part
                 if len(body) > LARGEST_FILE:

@@ -271,7 +271,10 @@ def test_the_suggested_curl_asks_with_the_key_that_the_shell_reads(project: Path
     assert json.loads(body)["model"] == "Qwen/Qwen2.5-7B-Instruct"
 
 
-def test_it_waits_until_the_gateway_has_seen_the_engines(project: Path, gateway: Gateway) -> None:
+def test_it_waits_until_the_gateway_has_seen_the_engines(
+    project: Path, gateway: Gateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("vllm_fleet.commands.ask._LOOK_SECONDS", 0.01)
     gateway.health = [503, 200]
     assert "answers: A cache of keys." in ask(project).stdout
     assert gateway.health == [200]

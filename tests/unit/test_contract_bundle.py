@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import runpy
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from tests.fleets import example_fleet
+from tests.fleets import example_fleet, service
 from tests.unit.contract import VERSIONS, snapshot
-from vllm_fleet.engine.contract import SUPPORTED, check_fleet, environment, find_snapshot, metrics
+from vllm_fleet.engine.contract import SUPPORTED, check_deploy, check_fleet, environment, find_snapshot, metrics
 from vllm_fleet.engine.environment import environment as environment_of
 from vllm_fleet.observe.alerts import ALERTS, Alert
 from vllm_fleet.observe.used_metrics import used_metrics
@@ -27,8 +28,7 @@ def fleets() -> list[Fleet]:
 
 def with_version(fleet: Fleet, version: str) -> Fleet:
     services = [
-        service.model_copy(update={"runtime": service.runtime.model_copy(update={"vllm": version})})
-        for service in fleet.services
+        one.model_copy(update={"runtime": one.runtime.model_copy(update={"vllm": version})}) for one in fleet.services
     ]
     return fleet.model_copy(update={"services": services})
 
@@ -38,6 +38,31 @@ def with_version(fleet: Fleet, version: str) -> Fleet:
 def test_examples_have_no_problem(fleet: Fleet, version: str) -> None:
     fleet = with_version(fleet, version)
     assert check_fleet(fleet, place(fleet), used_metrics()) == []
+
+
+EXPERTS = "Qwen/Qwen3-235B-A22B-Instruct-2507-FP8"
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize(
+    "sizes",
+    [
+        {"tensor_parallel_size": 8},
+        {"tensor_parallel_size": 4, "data_parallel_size": 2},
+        {"nodes": 2, "data_parallel_size": 16},
+        {"nodes": 2, "tensor_parallel_size": 4, "pipeline_parallel_size": 2, "data_parallel_size": 2},
+        {"nodes": 2, "tensor_parallel_size": 8, "pipeline_parallel_size": 2},
+    ],
+)
+def test_every_split_of_experts_is_taken(sizes: dict[str, Any], version: str) -> None:
+    options = {"all2all-backend": "deepep_high_throughput", "enable-eplb": True, "api-server-count": 4}
+    values = {"expert_parallel": True, "max_model_len": 32768, "options": options, **sizes}
+    chosen = service("moe", EXPERTS, hosts=["gpu1", "gpu2"], **values)
+    hosts = [host.model_copy(update={"infiniband": "mlx5_0"} if host.gpus else {}) for host in example_fleet().hosts]
+    fleet = with_version(example_fleet(services=[chosen], hosts=hosts), version)
+    placements = place(fleet)
+    assert len(placements) == chosen.nodes
+    assert check_deploy(fleet, placements, used_metrics()) == []
 
 
 @pytest.mark.parametrize("version", VERSIONS)

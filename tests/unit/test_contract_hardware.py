@@ -107,13 +107,13 @@ def test_the_mend_for_an_old_driver_names_what_there_is() -> None:
 @pytest.mark.parametrize(
     ("values", "said"),
     [
-        ({"options": {"data-parallel-rpc-port": 8000}}, ["8000 on gpu1 is also that of chat's API"]),
-        ({"options": {"data-parallel-rpc-port": 8900}}, ["8900 on gpu1 is also weights_port"]),
-        ({"options": {"data-parallel-rpc-port": 29550}}, []),
-        ({"options": {"data-parallel-rpc-port": 29550}, "replicas": 2},
-         ["29550 on gpu1 is also that of another engine (vllm-chat-0.service)"]),
+        ({"options": {"grpc-port": 8000}}, ["8000 on gpu1 is also that of chat's API"]),
+        ({"options": {"grpc-port": 8900}}, ["8900 on gpu1 is also weights_port"]),
+        ({"options": {"grpc-port": 9000}}, []),
+        ({"options": {"grpc-port": 9000}, "replicas": 2},
+         ["9000 on gpu1 is also that of another engine (vllm-chat-0.service)"]),
     ],
 )  # fmt: skip
 def test_ports_that_options_open(values: dict[str, Any], said: list[str]) -> None:
-    path = "services.chat.options.data-parallel-rpc-port"
+    path = "services.chat.options.grpc-port"
     assert problems(**values) == [f"{path}: {line}; use another port" for line in said]

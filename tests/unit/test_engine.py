@@ -2,6 +2,7 @@
 
 import hashlib
 import subprocess
+from typing import Any
 
 import pytest
 
@@ -11,7 +12,7 @@ from vllm_fleet.engine.command import start_command
 from vllm_fleet.engine.environment import environment
 from vllm_fleet.engine.release import release
 from vllm_fleet.engine.weights import fetch_command
-from vllm_fleet.planner import place
+from vllm_fleet.planner import Placement, place
 from vllm_fleet.render.engine import secret_file, unit_file
 from vllm_fleet.render.runtime import repository_files
 from vllm_fleet.schema import AptRepository, Archive, Directory, Host, Hub, Secret, Venv
@@ -98,6 +99,77 @@ def test_a_follower_of_a_model_that_spans_hosts():
     }
     command = start_command(follower)
     assert command[command.index("/dev/infiniband") - 1] == "--device"
+
+
+def members(model: str, **changes: Any) -> list[Placement]:
+    """The engines of a service of a model with experts, on both hosts."""
+    values = {"model": Hub(name=model, revision="a" * 40), "hosts": ["gpu-1", "gpu-2"], **changes}
+    return place(fleet(service(**values), hosts=[*NODES, OPS_1]))
+
+
+def whole_argv(model: str, host: int, *parallel: str, port: int = 8000, instance: str = "chat") -> list[str]:
+    return [
+        f"/var/lib/vllm-fleet/models/{model.replace('/', '--')}/{'a' * 40}",
+        "--config", f"/etc/vllm-fleet/engines/{instance}/secret.yaml",
+        "--served-model-name", model, "--host", f"10.0.1.{host}", "--port", str(port), *parallel,
+        "--dtype", "auto", "--gpu-memory-utilization", "0.92", "--enable-prefix-caching",
+        "--shutdown-timeout", "60", "--disable-fastapi-docs",
+        "--disable-access-log-for-endpoints", "/health,/metrics",
+    ]  # fmt: skip
+
+
+QWEN, DEEPSEEK = "Qwen/Qwen3-235B-A22B-Instruct-2507", "deepseek-ai/DeepSeek-V3"
+MEET = ("--data-parallel-address", "10.0.1.1", "--data-parallel-rpc-port", "29550")
+
+
+def test_data_parallel_ranks_on_each_of_two_hosts():
+    head, follower = members(DEEPSEEK, nodes=2, data_parallel_size=16, expert_parallel=True)
+    sizes = ("--data-parallel-size", "16", "--enable-expert-parallel", "--data-parallel-size-local", "8")
+    assert serve_arguments(head) == whole_argv(
+        DEEPSEEK, 1, *sizes, *MEET, "--distributed-timeout-seconds", "300"
+    )  # fmt: skip
+    assert serve_arguments(follower) == whole_argv(
+        DEEPSEEK, 2, *sizes, "--data-parallel-start-rank", "8", *MEET, "--distributed-timeout-seconds", "300",
+        "--headless",
+    )  # fmt: skip
+    assert environment(follower) == COMMON | {
+        "VLLM_HOST_IP": "10.0.1.2",
+        "NCCL_SOCKET_IFNAME": "=eth1",
+        "GLOO_SOCKET_IFNAME": "eth1",
+        "NCCL_IB_HCA": "mlx5_0",
+    }
+
+
+def test_a_data_parallel_rank_of_several_gpus_on_each_of_two_hosts():
+    sizes = (
+        "--tensor-parallel-size", "4", "--pipeline-parallel-size", "2", "--data-parallel-size", "2",
+        "--data-parallel-size-local", "1",
+    )  # fmt: skip
+    head, follower = members(
+        QWEN, nodes=2, tensor_parallel_size=4, pipeline_parallel_size=2, data_parallel_size=2,
+        data_parallel_rpc_port=29600, options={"distributed-timeout-seconds": 60, "api-server-count": 1},
+    )  # fmt: skip
+    meet = (*MEET[:3], "29600")
+    mine = ["--distributed-timeout-seconds", "60"]
+    assert serve_arguments(head) == [*whole_argv(QWEN, 1, *sizes, *meet), *mine, "--api-server-count", "1"]
+    start = ("--data-parallel-start-rank", "1")
+    assert serve_arguments(follower) == [*whole_argv(QWEN, 2, *sizes, *start, *meet, "--headless"), *mine]
+
+
+def test_data_parallel_ranks_of_one_host_meet_nowhere():
+    (only,) = members(QWEN, hosts=["gpu-1"], tensor_parallel_size=4, data_parallel_size=2, expert_parallel=True)
+    assert serve_arguments(only) == whole_argv(
+        QWEN, 1, "--tensor-parallel-size", "4", "--data-parallel-size", "2", "--enable-expert-parallel"
+    )  # fmt: skip
+
+
+def test_whole_experts_over_two_hosts_without_data_parallel_ranks():
+    follower = members(QWEN, nodes=2, tensor_parallel_size=16, expert_parallel=True)[1]
+    assert serve_arguments(follower) == whole_argv(
+        QWEN, 2, "--tensor-parallel-size", "16", "--enable-expert-parallel", "--nnodes", "2", "--node-rank", "1",
+        "--master-addr", "10.0.1.1", "--master-port", "29501", "--distributed-executor-backend", "mp",
+        "--distributed-timeout-seconds", "300", "--headless",
+    )  # fmt: skip
 
 
 @pytest.mark.parametrize(

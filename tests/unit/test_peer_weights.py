@@ -93,12 +93,13 @@ def test_a_peer_that_is_not_there_ends_in_one_line(
 
 
 def test_it_ends_when_nobody_asks_any_more(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(peer_weights, "IDLE_SECONDS", 0.2)
+    monkeypatch.setattr(peer_weights, "IDLE_SECONDS", 0.1)
+    monkeypatch.setattr(Sharer, "timeout", 0.05)
     with Sharer(model, "127.0.0.1", 0) as sharer:
         sharer.count(+1)  # a transfer goes on
         thread = threading.Thread(target=sharer.run)
         thread.start()
-        thread.join(1.6)
+        thread.join(0.4)  # it has looked several times
         assert thread.is_alive()
         sharer.count(-1)
         thread.join(5)

@@ -6,7 +6,7 @@ import pytest
 
 from tests.unit.test_schema import OPS_1, fleet, service
 from vllm_fleet.planner import heads, on_host, place
-from vllm_fleet.schema import Archive, ConfigError, Host
+from vllm_fleet.schema import Archive, ConfigError, Host, Hub
 
 NODES = [
     Host(name=f"gpu-{number}", address=f"10.0.1.{number}", groups=("gpu",), gpus=8, interface="eth1")
@@ -49,6 +49,30 @@ def test_a_replica_over_two_hosts_has_a_rank_on_each_and_one_head():
     assert [host.name for host in ranks[1].members] == ["gpu-2", "gpu-3"]
     assert heads(ranks, "chat") == [ranks[0]]
     assert on_host(ranks, "gpu-3") == [ranks[1]]
+
+
+def test_replicas_over_hosts_meet_at_the_port_of_their_own_head():
+    """The head of one replica shares a host with a follower of the other: all members of each name one port."""
+    spanning = service(hosts=["gpu-1", "gpu-2", "gpu-3"], nodes=2, pipeline_parallel_size=2, replicas=2)
+    found = placed(spanning)
+    assert [(p.host.name, p.replica, p.rank, p.slot, p.master_port) for p in found] == [
+        ("gpu-1", 0, 0, 0, 29501),
+        ("gpu-2", 0, 1, 0, 29501),
+        ("gpu-3", 1, 0, 0, 29501),
+        ("gpu-1", 1, 1, 1, 29501),
+    ]
+    ranks = spanning.model_copy(update={"pipeline_parallel_size": 1, "data_parallel_size": 2, "replicas": 3})
+    assert [(p.replica, p.rank, p.meeting_port) for p in placed(ranks)] == [
+        (0, 0, 29550), (0, 1, 29550), (1, 0, 29550), (1, 1, 29550), (2, 0, 29551), (2, 1, 29551),
+    ]  # fmt: skip
+    assert placed(service())[0].meeting_port is None
+
+
+def test_data_parallel_ranks_over_hosts_may_not_meet_at_another_services_port():
+    spanning = service(hosts=["gpu-1", "gpu-2"], nodes=2, data_parallel_size=2, replicas=2, data_parallel_rpc_port=8100)
+    other = service(name="b", served_name="b", port=8101)
+    with pytest.raises(ConfigError, match=r"services\.b\.port: several engines of chat on gpu-1 also take port 8101"):
+        placed(spanning, other)
 
 
 def test_services_take_different_gpus_of_one_host():
@@ -99,6 +123,34 @@ def test_an_ipv6_endpoint_has_brackets():
 def test_a_model_that_cannot_be_split_so_is_refused(changes, message):
     with pytest.raises(ConfigError) as caught:
         placed(service(hosts=["gpu-1", "gpu-2", "gpu-3"], **changes))
+    assert caught.value.message == message
+
+
+@pytest.mark.parametrize(
+    "model, changes, message",
+    [
+        (
+            "meta-llama/Llama-3.1-8B-Instruct",
+            {"expert_parallel": True, "tensor_parallel_size": 2},
+            "services.chat.expert_parallel: meta-llama/Llama-3.1-8B-Instruct has no experts; remove it",
+        ),
+        (
+            "mistralai/Mixtral-8x7B-Instruct-v0.1",
+            {"expert_parallel": True, "data_parallel_size": 16, "nodes": 2},
+            "services.chat.data_parallel_size: 16 GPUs (tensor x data parallel) are more than the 8 experts; lower it",
+        ),
+        (
+            "Qwen/Qwen3-30B-A3B-Instruct-2507",
+            {"data_parallel_size": 5},
+            "services.chat.data_parallel_size: the experts of Qwen/Qwen3-30B-A3B-Instruct-2507, 768 wide, do not "
+            "divide over 5 GPUs (tensor x data parallel); change it, or use expert parallelism, which leaves experts "
+            "whole",
+        ),
+    ],
+)
+def test_experts_that_do_not_go_over_the_gpus_are_refused(model, changes, message):
+    with pytest.raises(ConfigError) as caught:
+        placed(service(model=Hub(name=model, revision="a" * 40), hosts=["gpu-1", "gpu-2"], **changes))
     assert caught.value.message == message
 
 

@@ -129,7 +129,7 @@ def test_a_count_is_split_where_the_quantization_allows_it():
         ),
         (
             ["--max-model-len", "200000"],
-            "--max-model-len: 200000 is more than the model's 131072; use 131072 or less",
+            f"--max-model-len: 200000 is more than the 131072 of {LLAMA}; use 131072 or less",
         ),
     ],
 )
@@ -249,6 +249,21 @@ ASKED = ["--model", LLAMA, "--gpu", "h200"]
 )  # fmt: skip
 def test_options_that_do_not_go_together(arguments, message):
     assert refusal(*arguments) == (2, message)
+
+
+def test_data_parallel_ranks_are_counted_each_and_shown_as_so_many():
+    arguments = ["--data-parallel-size", "16", "--enable-expert-parallel", "--max-model-len", "8192"]
+    shown = CliRunner().invoke(main, ["plan", "--model", "deepseek-ai/DeepSeek-V3", "--gpu", "h200", *arguments]).stdout
+    found = content(*arguments, model="deepseek-ai/DeepSeek-V3")
+    assert found["gpus"] == 16
+    assert f" 16 x {found['kv_cache_tokens']:,} " in shown
+    assert f" 16 x {found['max_concurrency']:.1f} x 8192 " in shown
+    assert found["reasons"][-2:] == [
+        "KV-cache tokens and requests are those of each of 16 data parallel ranks, ceilings those of all",
+        "each GPU holds 16 of 256 experts",
+    ]
+    cut = content("--data-parallel-size", "2", "--tensor-parallel-size", "4", model="Qwen/Qwen3-30B-A3B-Instruct-2507")
+    assert cut["reasons"][-1] == "each GPU holds 1/8 of each expert"
 
 
 @pytest.mark.parametrize(

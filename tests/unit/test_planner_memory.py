@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from tests.unit.models import shipped, small
@@ -57,6 +59,26 @@ def test_a_model_fits_when_one_request_does_beside_the_block_held_back():
     assert with_cache(5 * BLOCK).kv_cache_tokens == 5 * 16
 
 
+def test_data_parallel_ranks_of_a_dense_model_have_what_one_has():
+    alone, four = (estimate(small(), Settings(data_parallel_size=size), L4) for size in (1, 4))
+    assert four.stages == alone.stages
+    assert (four.kv_cache_tokens, four.max_concurrency) == (alone.kv_cache_tokens, alone.max_concurrency)
+
+
+def test_the_tokens_of_all_data_parallel_ranks_meet_at_the_experts():
+    subject = small(num_local_experts=8, num_experts_per_tok=2, moe_intermediate_size=64)
+    settings = Settings(enable_expert_parallel=True, max_num_batched_tokens=4096, max_num_seqs=8)
+    one, four = (estimate(subject, replace(settings, data_parallel_size=size), L4).tightest for size in (1, 4))
+    # elements a token, of hidden size 128: the workspace of two experts, and the attention's 6 x 128 or, with the
+    # tokens of four ranks, 3 x 128 beside their hidden states twice
+    workspace = 2 * (128 + 128)
+    assert four.activation - one.activation == 2 * 4096 * (
+        (4 * workspace + 3 * 128 + 4 * 2 * 128) - (workspace + 6 * 128)
+    )
+    assert four.non_torch > one.non_torch  # NCCL
+    assert four.weights < one.weights
+
+
 def test_a_cache_of_a_given_size_is_taken_as_it_is():
     assert with_cache(10 * BLOCK).tightest.kv_cache == 10 * BLOCK
     assert with_cache(10 * BLOCK).max_concurrency == 10 / 4
@@ -73,7 +95,7 @@ def test_the_longest_context_fills_the_cache():
     [
         ({}, []),
         ({"max_model_len": 4096}, []),
-        ({"max_model_len": 4097}, ["max_model_len: 4097 is more than the model's 4096; use 4096 or less"]),
+        ({"max_model_len": 4097}, ["max_model_len: 4097 is more than the 4096 of small; use 4096 or less"]),
         ({"quantization": "fp8"}, []),
     ],
 )
@@ -85,7 +107,11 @@ def test_a_checkpoint_has_one_quantization():
     awq = small(quantization_config={"quant_method": "awq", "bits": 4, "group_size": 16})
     assert awq.problems(Settings(quantization="awq_marlin")) == []
     (problem,) = awq.problems(Settings(quantization="gptq"))
-    assert str(problem) == "quantization: 'gptq' contradicts the checkpoint, which is awq; drop it"
+    assert str(problem) == (
+        "quantization: 'gptq', but the checkpoint is awq; leave it out: the checkpoint says so itself"
+    )
     (problem,) = Subject(small().model).problems(Settings(quantization="gptq"))
     assert problem.path == "quantization"
     assert "not quantized" in problem.problem
+    (problem,) = Subject(small().model).problems(Settings(quantization="fp5"))
+    assert str(problem).startswith("quantization: 'fp5' has no sizes here; use one of fp8_per_tensor, ")

@@ -50,7 +50,6 @@ def test_a_service_is_sized_with_its_own_settings():
     [
         ({"max-num-seqs": 8}, {"max_num_seqs": 8}),
         ({"enforce-eager": True}, {"enforce_eager": True}),
-        ({"enable-expert-parallel": True}, {"enable_expert_parallel": True}),
         ({"kv-cache-memory-bytes": 10**9}, {"kv_cache_memory_bytes": 10**9}),
         # what is no number is the contract's to refuse
         ({"max-num-seqs": "many"}, {}),
@@ -62,6 +61,19 @@ def test_options_that_matter_for_memory_are_heeded(options, changes):
     found = sized("h100-sxm", options=options).found
     assert found is not None
     assert found.settings == Settings(**changes)
+
+
+def test_data_parallel_ranks_over_hosts_are_sized_as_one_replica():
+    hosts = [Host(**{**vars(node(number, "h200")), "infiniband": "mlx5_0"}) for number in (1, 2)]
+    moe = service(
+        model=hub("deepseek-ai/DeepSeek-V3"), hosts=["gpu-1", "gpu-2"], nodes=2, data_parallel_size=16,
+        expert_parallel=True, max_model_len=16384,
+    )  # fmt: skip
+    made = fleet(moe, hosts=[*hosts, OPS_1])
+    (only,) = sizings(made, place(made))
+    assert only.found is not None
+    assert only.found.settings == Settings(data_parallel_size=16, enable_expert_parallel=True, max_model_len=16384)
+    assert (only.problems, only.found.fits) == ([], True)
 
 
 @pytest.mark.parametrize("cards", [("h100-sxm", "l4"), ("l4", "h100-sxm")])
@@ -127,9 +139,9 @@ def test_a_declared_configuration_that_is_none_is_refused(tmp_path, content):
 def test_contradictions_are_found_before_sizes():
     found = sized("h100-sxm", max_model_len=200_000, quantization="awq")
     assert [str(each) for each in found.problems] == [
-        "services.chat.max_model_len: 200000 is more than the model's 131072; use 131072 or less",
-        "services.chat.quantization: 'awq' needs a checkpoint made that way, and this one is not quantized; drop it, "
-        "use a awq checkpoint, or quantize on load with fp8_per_tensor",
+        f"services.chat.max_model_len: 200000 is more than the 131072 of {LLAMA}; use 131072 or less",
+        f"services.chat.quantization: 'awq' needs a checkpoint of it, and {LLAMA} is not quantized; remove it, "
+        "or use fp8_per_tensor",
     ]
     assert found.certain == found.problems
 
@@ -138,7 +150,9 @@ def test_a_quantization_that_the_checkpoint_has_may_be_named():
     awq = hub("hugging-quants/Meta-Llama-3.1-8B-Instruct-AWQ-INT4")
     assert sized("l4", model=awq, quantization="awq_marlin", max_model_len=8192).problems == []
     (problem,) = sized("l4", model=awq, quantization="fp8", max_model_len=8192).problems
-    assert str(problem) == "services.chat.quantization: 'fp8' contradicts the checkpoint, which is awq; drop it"
+    assert str(problem) == (
+        "services.chat.quantization: 'fp8', but the checkpoint is awq; leave it out: the checkpoint says so itself"
+    )
 
 
 def test_a_model_too_large_names_what_makes_it_fit():

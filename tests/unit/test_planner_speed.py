@@ -92,6 +92,25 @@ def test_more_streams_meet_more_experts():
     assert found.decode_full == pytest.approx(4 * BANDWIDTH / read, rel=1e-6)
 
 
+def test_data_parallel_ranks_of_a_dense_model_work_side_by_side():
+    cache = 100 * 2**30
+    alone = of(shipped(LLAMA), concurrency=100.5, cache=cache)
+    four = of(shipped(LLAMA), concurrency=100.5, cache=cache, data_parallel_size=4)
+    assert four.decode == alone.decode
+    assert four.streams == 4 * alone.streams
+    assert four.decode_full == pytest.approx(4 * alone.decode_full)
+    assert four.prefill == pytest.approx(4 * alone.prefill)
+
+
+def test_data_parallel_ranks_read_their_own_attention_and_share_the_experts():
+    own = 2 * (4 * (ATTENTION + ROUTER) + 1024 * 128)
+    found = of(small(**EXPERTS), concurrency=2.0, data_parallel_size=2)
+    assert found.decode == pytest.approx(BANDWIDTH / (own + 2 * 4 * 2 * EXPERT / 2), rel=1e-6)
+    met = 8 * (1 - (3 / 4) ** 4)  # by the two streams of each rank
+    assert found.decode_full == pytest.approx(4 * BANDWIDTH / (own + 2 * 4 * met * EXPERT / 2), rel=1e-6)
+    assert found.streams == 4
+
+
 def test_mixtral_decodes_like_its_13_billion_active_parameters():
     found = of(shipped("mistralai/Mixtral-8x7B-Instruct-v0.1"))
     assert found.decode == pytest.approx(BANDWIDTH / (2 * 12.75e9), rel=0.01)

@@ -63,11 +63,62 @@ def test_experts_in_fp8_are_cut_between_blocks():
     subject = shipped("Qwen/Qwen3-235B-A22B-Instruct-2507-FP8")
     assert lines(subject, tensor_parallel_size=4) == []
     (line,) = lines(subject, tensor_parallel_size=8)  # 1536 / 8 = 192
-    assert line.startswith("tensor_parallel_size: 8 cuts gate_proj into parts of 192, not a multiple of the ")
-    assert line.endswith("quantization's 128; use a smaller tensor_parallel_size (with enable-expert-parallel experts "
-                         "stay whole)")  # fmt: skip
+    assert line == (
+        "tensor_parallel_size: gate_proj cut 8 times has parts of 192, not a multiple of the quantization's 128; use a "
+        "smaller tensor_parallel_size, or use expert parallelism, which leaves experts whole"
+    )
     assert lines(subject, tensor_parallel_size=8, enable_expert_parallel=True) == []
     assert lines(shipped("Qwen/Qwen3-235B-A22B-Instruct-2507"), tensor_parallel_size=8) == []
+
+
+def experts(**changes: Any) -> Subject:
+    return small(num_local_experts=6, num_experts_per_tok=2, moe_intermediate_size=96, **changes)
+
+
+@pytest.mark.parametrize(
+    "sizes, said",
+    [
+        ({"tensor_parallel_size": 4}, []),
+        ({"data_parallel_size": 3}, []),
+        ({"tensor_parallel_size": 2, "data_parallel_size": 2, "enable_expert_parallel": True}, []),
+        # vLLM hands six experts to four GPUs as 2, 2, 1 and 1 (determine_expert_map)
+        ({"tensor_parallel_size": 4, "enable_expert_parallel": True}, []),
+        (
+            {"data_parallel_size": 5},
+            ["data_parallel_size: the experts of small, 96 wide, do not divide over 5 GPUs (tensor x data parallel); "
+             "change it, or use expert parallelism, which leaves experts whole"],
+        ),
+        (
+            {"tensor_parallel_size": 8, "enable_expert_parallel": True},
+            ["tensor_parallel_size: 8 GPUs are more than the 6 experts; lower it"],
+        ),
+    ],
+)  # fmt: skip
+def test_experts_go_over_the_gpus_of_all_data_parallel_ranks(sizes, said):
+    assert lines(experts(), **sizes) == said
+
+
+def test_a_model_without_experts_has_none_to_leave_whole():
+    assert lines(small(), enable_expert_parallel=True) == ["enable_expert_parallel: small has no experts; remove it"]
+
+
+def test_a_checkpoint_that_is_loaded_in_equal_parts_needs_equal_parts():
+    gpt_oss = shipped("openai/gpt-oss-20b")  # 32 experts
+    assert lines(gpt_oss, tensor_parallel_size=8, enable_expert_parallel=True) == []
+    assert lines(gpt_oss, data_parallel_size=3, enable_expert_parallel=True) == [
+        "data_parallel_size: 32 experts do not divide over 3 GPUs (tensor x data parallel), and vLLM would load "
+        "openai/gpt-oss-20b without the last ones; change it"
+    ]
+
+
+def test_data_parallel_ranks_cut_the_blocks_of_experts_too():
+    subject = shipped("Qwen/Qwen3-235B-A22B-Instruct-2507-FP8")
+    assert lines(subject, data_parallel_size=4) == []
+    assert lines(subject, tensor_parallel_size=2, data_parallel_size=4) == [
+        "data_parallel_size: gate_proj cut 8 times has parts of 192, not a multiple of the quantization's 128; use a "
+        "smaller data_parallel_size, or use expert parallelism, which leaves experts whole"
+    ]
+    assert lines(subject, tensor_parallel_size=2, data_parallel_size=4, enable_expert_parallel=True) == []
 
 
 def test_groups_of_four_bits_are_cut_along_the_inputs_only():
@@ -76,8 +127,10 @@ def test_groups_of_four_bits_are_cut_along_the_inputs_only():
     subject = small(quantization_config=awq, num_key_value_heads=8)
     assert lines(subject, tensor_parallel_size=1) == []
     (line,) = lines(small(quantization_config=awq, intermediate_size=512), tensor_parallel_size=8)
-    assert line.startswith("tensor_parallel_size: 8 cuts o_proj into parts of 16, not a multiple of the ")
-    assert line.endswith("quantization's 128; use a smaller tensor_parallel_size")
+    assert line == (
+        "tensor_parallel_size: o_proj cut 8 times has parts of 16, not a multiple of the quantization's 128; use a "
+        "smaller tensor_parallel_size"
+    )
     smaller = {**awq, "group_size": 16}
     assert lines(small(quantization_config=smaller), tensor_parallel_size=8) == []
 

@@ -9,7 +9,7 @@ import pytest
 from tests.unit.test_schema import OPS_1, error_of, fleet, service
 from vllm_fleet.planner import Placement, place
 from vllm_fleet.planner.services import sizings
-from vllm_fleet.planner.topology import ranks, topology_problems, topology_reasons
+from vllm_fleet.planner.topology import expert_problems, ranks, topology_problems, topology_reasons
 from vllm_fleet.schema import Host
 
 
@@ -176,6 +176,54 @@ def test_the_wires_between_hosts_are_named():
     assert reasons(node(1), node(2), nodes=2, pipeline_parallel_size=2) == [between.format("TCP")]
     efa = [node(1, fabric="efa"), node(2, fabric="efa")]
     assert reasons(*efa, nodes=2, pipeline_parallel_size=2) == [between.format("EFA")]
+
+
+def test_each_host_of_data_parallel_ranks_has_whole_ones():
+    two = placed(node(1), node(2), nodes=2, tensor_parallel_size=2, data_parallel_size=4)
+    assert [rows(each) for each in two] == [
+        [(0, 0, 0, 0), (1, 1, 0, 0), (2, 0, 0, 1), (3, 1, 0, 1)],
+        [(0, 0, 0, 2), (1, 1, 0, 2), (2, 0, 0, 3), (3, 1, 0, 3)],
+    ]
+
+
+RANKS = {"nodes": 2, "tensor_parallel_size": 4, "data_parallel_size": 4}
+
+
+def of_experts(experts: int, *hosts: Host, **changes: Any) -> list[str]:
+    first = placed(*hosts, **changes)[0]
+    return [str(each) for each in expert_problems(first.service, first.members, experts)]
+
+
+def test_experts_that_hosts_share_need_a_fast_fabric():
+    assert of_experts(128, node(1), node(2), **RANKS) == [
+        "services.chat.data_parallel_size: 4 ranks on 2 hosts share the experts, and every layer's tokens go to all of "
+        "them, but TCP joins them; use tensor_parallel_size=8, pipeline_parallel_size=2 and data_parallel_size=1, or "
+        "declare the hosts' faster fabric: infiniband, roce or efa"
+    ]
+    assert of_experts(128, node(1, **FAST), node(2, **FAST), **RANKS) == []
+    assert of_experts(128, node(1), tensor_parallel_size=4, data_parallel_size=2) == []
+
+
+def test_data_parallel_ranks_over_hosts_are_for_experts():
+    fast = [node(1, **FAST), node(2, **FAST)]
+    mend = "services.chat.data_parallel_size: 4 is over 2 hosts, and the model has no experts that their ranks could "
+    assert of_experts(0, *fast, **RANKS) == [mend + "share; use nodes=1, data_parallel_size=2 and replicas=2"]
+    assert of_experts(0, *fast, nodes=2, pipeline_parallel_size=2) == []
+    made = fleet(
+        service(hosts=["gpu-1", "gpu-2"], **RANKS), hosts=[*(node(n, gpu="h100-sxm", **FAST) for n in (1, 2)), OPS_1]
+    )
+    (sizing,) = sizings(made, place(made))
+    assert [each.path for each in sizing.contradictions] == ["services.chat.data_parallel_size"]
+
+
+def test_data_parallel_ranks_over_hosts_are_named():
+    fast = [node(1, gpu="h100-sxm", **FAST), node(2, gpu="h100-sxm", **FAST)]
+    assert reasons(*fast, nodes=2, tensor_parallel_size=2, pipeline_parallel_size=2, data_parallel_size=4) == [
+        "tensor parallel 2 inside one host, over NVLink: two all-reduces a layer and step",
+        "pipeline parallel 2 between GPUs: one activation a step",
+        "data parallel 4 over 2 hosts: that many engines behind rank 0's port, and every layer's tokens cross "
+        "InfiniBand to the experts",
+    ]
 
 
 def test_other_splits_are_named():

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.unit.models import shipped, small
+from tests.unit.models import COUNTED, shipped, small
 from vllm_fleet.planner.loading import MIB, extra_bytes
 from vllm_fleet.planner.memory import Subject, estimate
 from vllm_fleet.planner.settings import Settings
@@ -116,6 +116,47 @@ def test_data_parallel_ranks_share_the_experts_and_copy_the_rest():
     two = share(subject, data_parallel_size=2, enable_expert_parallel=True)
     assert alone - two == 4 * 2 * 4 * EXPERT
     assert share(small(), data_parallel_size=2) == share(small())
+
+
+def test_data_parallel_ranks_cut_experts_like_tensor_parallel_ones():
+    subject = small(**EXPERTS)
+    for sizes in ({"data_parallel_size": 4}, {"tensor_parallel_size": 2, "data_parallel_size": 2}):
+        cut = share(subject, **sizes)
+        assert cut == share(subject, **sizes, enable_expert_parallel=True)  # the same bytes, cut another way
+    assert share(subject) - share(subject, data_parallel_size=4) == 4 * 2 * 6 * EXPERT
+
+
+def test_a_shared_expert_is_whole_where_tensor_parallel_ranks_bring_different_tokens():
+    """DeepSeek's, Llama 4's and Qwen3-Next's code passes is_sequence_parallel on to it, GLM's does not."""
+    for name, layers, bytes_each in (
+        ("deepseek-ai/DeepSeek-V3", 58, 3 * 7168 * 2048),  # FP8
+        ("Qwen/Qwen3-Next-80B-A3B-Instruct", 48, 3 * 2048 * 512 * 2),
+        ("zai-org/GLM-4.5-Air", 45, 0),
+    ):
+        cut = share(shipped(name), tensor_parallel_size=2, data_parallel_size=2)
+        whole = share(shipped(name), tensor_parallel_size=2, data_parallel_size=2, enable_expert_parallel=True)
+        assert whole - cut == pytest.approx(layers * bytes_each / 2, rel=0.001)
+        alone = share(shipped(name), tensor_parallel_size=4, enable_expert_parallel=True)
+        assert alone == pytest.approx(share(shipped(name), tensor_parallel_size=4), rel=0.001)
+
+
+EXPERTS_OF = {
+    # (layers with experts, experts, parameters of one), from the models' config.json
+    "deepseek-ai/DeepSeek-V3": (58, 256, 3 * 7168 * 2048),
+    "Qwen/Qwen3-235B-A22B-Instruct-2507": (94, 128, 3 * 4096 * 1536),
+}
+
+
+@pytest.mark.parametrize("ranks", [8, 16])
+@pytest.mark.parametrize("name, wide", [("deepseek-ai/DeepSeek-V3", 1), ("Qwen/Qwen3-235B-A22B-Instruct-2507", 2)])
+def test_each_gpu_holds_its_experts_and_all_the_rest(name, wide, ranks):
+    """All parameters that transformers counts, less the experts of the other GPUs; with FP8 scales and what is not
+    quantized come on top."""
+    layers, experts, one = EXPERTS_OF[name]
+    elsewhere = layers * (experts - experts // ranks) * one
+    parameters = COUNTED[name]["parameters"] - elsewhere
+    found = share(shipped(name), data_parallel_size=ranks, enable_expert_parallel=True)
+    assert 0.9999 < found / (parameters * wide) < (1.0001 if wide == 2 else 1.12)
 
 
 def test_the_vision_tower_lies_on_the_first_stage():

@@ -44,6 +44,24 @@ def fleet(*services, hosts=(GPU_1, OPS_1), **changes):
     return Fleet(**(values | changes))
 
 
+PAIR = [
+    *(Host(name=f"gpu-{n}", address=f"10.0.1.{n}", groups=("gpu",), gpus=8, interface="eth0") for n in (1, 2)),
+    OPS_1,
+]
+
+
+def spanning(*sizes: dict[str, object]) -> list[Service]:
+    """Services over both hosts of PAIR, each with an API's and a group's port of its own."""
+    return [
+        service(name=name, served_name=name, hosts=["gpu-1", "gpu-2"], nodes=2, port=port, group_port=port + 1, **each)
+        for name, port, each in zip("ab", (8100, 8200), sizes, strict=True)
+    ]
+
+
+def test_services_over_the_same_hosts_meet_at_ports_of_their_own_kind():
+    fleet(*spanning({"data_parallel_size": 2}, {"pipeline_parallel_size": 2}), hosts=PAIR)
+
+
 def error_of(build):
     with pytest.raises(ConfigError) as caught:
         build()
@@ -69,6 +87,19 @@ def error_of(build):
         (
             lambda: service(nodes=2, tensor_parallel_size=2),
             "services.chat.nodes: 2 hosts a replica, but hosts names 1; add hosts",
+        ),
+        (
+            lambda: service(nodes=2, hosts=["gpu-1", "gpu-2"], tensor_parallel_size=2, data_parallel_size=3),
+            "services.chat.data_parallel_size: 3 ranks do not divide over 2 hosts, and each (tensor x pipeline "
+            "parallel) must be on one of them; use a multiple of 2, or data_parallel_size=1",
+        ),
+        (
+            lambda: service(options={"enable-expert-parallel": True}),
+            "services.chat.options.enable-expert-parallel: is a field of the service; set expert_parallel instead",
+        ),
+        (
+            lambda: service(options={"data-parallel-start-rank": 1}),
+            "services.chat.options.data-parallel-start-rank: is set from the placement; remove it",
         ),
         (
             lambda: service(options={"max_num_seqs": 4}),
@@ -145,6 +176,11 @@ def error_of(build):
         (
             lambda: fleet(service(), service(name="b", served_name="b")),
             "services.b.port: port 8000 on gpu-1 is also services.chat.port's; give one of them another port",
+        ),
+        (
+            lambda: fleet(*spanning({"data_parallel_size": 2}, {"data_parallel_size": 2}), hosts=PAIR),
+            "services.b.data_parallel_rpc_port: port 29550 on gpu-1 is also services.a.data_parallel_rpc_port's; give "
+            "one of them another port",
         ),
         (
             lambda: fleet(service(), service(port=8001, served_name="b")),

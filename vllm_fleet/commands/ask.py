@@ -16,7 +16,9 @@ from vllm_fleet.inventory import load
 from vllm_fleet.schema import Fleet
 from vllm_fleet.schema.host import GATEWAY, MONITORING
 
-_GATEWAY_SECONDS = 30
+_GATEWAY_LOOKS = 30
+_LOOK_SECONDS = 1.0
+"""Half the interval of the gateway's own look at its engines."""
 
 
 @click.command()
@@ -60,10 +62,10 @@ def _await_gateway(health: str) -> None:
     ended was faster. After half a minute the question is asked all the same, and its answer tells what is wrong."""
     import httpx
 
-    for _ in range(_GATEWAY_SECONDS):
+    for _ in range(_GATEWAY_LOOKS):
         if httpx.get(health, timeout=10).status_code == 200:
             return
-        time.sleep(1)  # half the interval of the gateway's own look
+        time.sleep(_LOOK_SECONDS)
 
 
 def _delta(line: str) -> str:

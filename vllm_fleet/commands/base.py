@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
-from rich.console import Console
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 INVENTORY = click.argument("inventory", type=click.Path())
 
 
 def console() -> Console:
     """A console for tables: as wide as the terminal, without an edge in a pipe, where programs and greps read."""
+    from rich.console import Console  # late: not every command shows a table
+
     made = Console()
     if not made.is_terminal:
         made.width = 1000

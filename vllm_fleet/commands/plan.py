@@ -262,8 +262,9 @@ def _memory_table(rows: list[tuple[str, Estimate]], title: str, what: str) -> Ta
 def _replica_cells(found: Estimate) -> list[str]:
     speed = found.ceilings
     rates = (speed.decode, speed.decode_full, speed.prefill)
-    requests = f"{found.max_concurrency:.1f} x {found.max_model_len}"
-    return [f"{found.kv_cache_tokens:,}", requests, *(f"{rate:,.0f}" for rate in rates)]
+    ranks = f"{found.settings.data_parallel_size} x " if found.settings.data_parallel_size > 1 else ""
+    requests = f"{ranks}{found.max_concurrency:.1f} x {found.max_model_len}"
+    return [f"{ranks}{found.kv_cache_tokens:,}", requests, *(f"{rate:,.0f}" for rate in rates)]
 
 
 def _print_findings(out: Console, found: dict[str, Any]) -> None:

@@ -28,8 +28,13 @@ def serve_arguments(placement: Placement) -> list[str]:
     # /docs and /openapi.json are open even with a key; probes every second would fill the journal
     arguments += ["--disable-fastapi-docs", "--disable-access-log-for-endpoints", "/health,/metrics"]
     for name, value in service.options.items():
-        arguments += _option(name, value)
+        if placement.head or name not in _HEAD_ONLY:
+            arguments += _option(name, value)
     return arguments
+
+
+_HEAD_ONLY = {"api-server-count"}
+"""Options that vLLM refuses together with --headless (entrypoints/cli/serve.py, 0.32 and 0.33)."""
 
 
 def _parallel(placement: Placement) -> list[str]:
@@ -40,16 +45,38 @@ def _parallel(placement: Placement) -> list[str]:
         "--data-parallel-size": service.data_parallel_size,
     }
     arguments = [part for name, size in sizes.items() if size > 1 for part in (name, str(size))]
+    if service.expert_parallel:
+        arguments.append("--enable-expert-parallel")
     if placement.spans_hosts:
-        arguments += ["--nnodes", str(len(placement.members)), "--node-rank", str(placement.rank)]
-        arguments += ["--master-addr", placement.members[0].address, "--master-port", str(placement.master_port)]
-        arguments += ["--distributed-executor-backend", "mp"]
+        arguments += _own_ranks(placement) if service.data_parallel_over_hosts else _one_rank(placement)
         if "distributed-timeout-seconds" not in service.options:
             # defaults are 600 s (NCCL) and 1800 s (gloo): a group whose peer is gone would hang that long
             arguments += ["--distributed-timeout-seconds", "300"]
         if not placement.head:
             arguments.append("--headless")
     return arguments
+
+
+def _one_rank(placement: Placement) -> list[str]:
+    """This host's part of a model whose tensor and pipeline parallel ranks lie on several hosts."""
+    return [
+        "--nnodes", str(len(placement.members)), "--node-rank", str(placement.rank),
+        "--master-addr", placement.members[0].address, "--master-port", str(placement.master_port),
+        "--distributed-executor-backend", "mp",
+    ]  # fmt: skip
+
+
+def _own_ranks(placement: Placement) -> list[str]:
+    """The data parallel ranks of this host, as many on each. The head answers for all of them (vLLM's internal load
+    balancing): a start rank without --headless would make this host balance over its own ranks only
+    (EngineArgs.create_engine_config, 0.32 and 0.33)."""
+    count = placement.service.data_parallel_size // len(placement.members)
+    start = [] if placement.head else ["--data-parallel-start-rank", str(placement.rank * count)]
+    return [
+        "--data-parallel-size-local", str(count), *start,
+        "--data-parallel-address", placement.members[0].address,
+        "--data-parallel-rpc-port", str(placement.data_parallel_rpc_port),
+    ]  # fmt: skip
 
 
 def _memory(placement: Placement) -> list[str]:

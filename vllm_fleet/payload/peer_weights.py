@@ -35,6 +35,8 @@ class Sharer(http.server.ThreadingHTTPServer):
     """Serves one directory, and knows since when nobody has asked it anything."""
 
     daemon_threads = True
+    timeout = 1.0
+    """After how many seconds without a request it looks whether it may end."""
 
     def __init__(self, directory: Path, address: str, port: int) -> None:
         self.directory = directory
@@ -54,7 +56,6 @@ class Sharer(http.server.ThreadingHTTPServer):
         return self.active == 0 and time.monotonic() - self.last > IDLE_SECONDS
 
     def run(self) -> None:
-        self.timeout = 1.0
         while not self.idle():
             self.handle_request()
 

@@ -16,6 +16,10 @@ MIB = 2**20
 
 _CUBLAS_WORKSPACE = 32 * MIB
 
+_GATHERED_COPIES = 2
+"""Hidden states of all data parallel ranks' tokens, which meet at each rank's experts: as they come, and as they leave
+(0.33, prepare_finalize/naive_dp_ep.py; all2all backends other than allgather_reducescatter have their own buffers)."""
+
 _LATENT_CONTEXT = 64 * 1024
 """Tokens of context that MLA expands at once (mla_attention.py, determine_chunked_prefill_workspace_size)."""
 
@@ -34,10 +38,14 @@ def activation_bytes(
         if id(layer) in seen:  # layers of one kind are one object
             continue
         seen.add(id(layer))
+        at_experts = tokens * settings.data_parallel_size if layer.experts else 0
         # the experts' workspace is made when the first layer with experts runs, and stays
-        kept = max(kept, tokens * _expert_workspace(layer, index, quantization, settings))
+        kept = max(kept, at_experts * _expert_workspace(layer, index, quantization, settings))
         mixer = tokens * _mixer(layer, model, settings) + context
-        peak = max(peak, kept + mixer, kept + tokens * _feed_forward(layer, index, model, quantization, settings))
+        products = at_experts * _expert_products(layer, index, quantization, settings)
+        feed_forward = max(tokens * _feed_forward(layer, model, settings), products)
+        gathered = at_experts * _GATHERED_COPIES * model.hidden_size if settings.data_parallel_size > 1 else 0
+        peak = max(peak, kept + mixer, kept + feed_forward + gathered)
     if stage == 0:
         peak = max(peak, model.encoders.elements(tokens, settings.tensor_parallel_size))
     if stage == settings.pipeline_parallel_size - 1 and not model.pooling:
@@ -88,7 +96,7 @@ def _kv_heads(attention: Attention, settings: Settings) -> int:
     return max(1, attention.kv_heads // settings.tensor_parallel_size)
 
 
-def _feed_forward(layer: Layer, index: int, model: Model, quantization: Quantization | None, settings: Settings) -> int:
+def _feed_forward(layer: Layer, model: Model, settings: Settings) -> int:
     """Gate, up and their product, beside the hidden states that a family keeps."""
     dense = sum(
         share(linear, settings)[1]
@@ -96,11 +104,15 @@ def _feed_forward(layer: Layer, index: int, model: Model, quantization: Quantiza
         if not _is_mixer(linear.name) and not linear.expert and linear.split == "outputs"
     )
     halves = 2 if model.family.gated else 1
-    width = dense + dense // halves + model.family.hidden_copies * model.hidden_size
-    if layer.experts and _microscaled(layer, index, quantization):
-        # OpenAI's Triton kernels keep no workspace: the products of all chosen experts stand beside each other
-        width = max(width, layer.experts_per_token * 3 * _expert_width(layer, settings))
-    return width
+    return dense + dense // halves + model.family.hidden_copies * model.hidden_size
+
+
+def _expert_products(layer: Layer, index: int, quantization: Quantization | None, settings: Settings) -> int:
+    """Elements a token where the experts' kernels keep no workspace (OpenAI's Triton kernels, for MXFP4): the products
+    of all chosen experts stand beside each other."""
+    if not layer.experts or not _microscaled(layer, index, quantization):
+        return 0
+    return layer.experts_per_token * 3 * _expert_width(layer, settings)
 
 
 def _expert_workspace(layer: Layer, index: int, quantization: Quantization | None, settings: Settings) -> int:
@@ -130,9 +142,10 @@ def _latent_context(model: Model, settings: Settings, model_len: int, sequences:
     return rows * latent.heads * (latent.nope_dim + latent.value_dim) // settings.tensor_parallel_size
 
 
-def non_torch_bytes(settings: Settings) -> int:
+def non_torch_bytes(model: Model, settings: Settings) -> int:
     """CUDA's context, kernels, and NCCL with the buffers of the all-reduce: measured, whatever the model (0.33)."""
-    return 830 * MIB if settings.tensor_parallel_size > 1 else 80 * MIB
+    talks = settings.expert_gpus if model.experts else settings.tensor_parallel_size
+    return 830 * MIB if talks > 1 else 80 * MIB
 
 
 def graph_bytes(model: Model, settings: Settings, layers: range) -> int:

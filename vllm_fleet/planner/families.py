@@ -44,18 +44,32 @@ class Family:
     shared_expert: bool = False
     """One shared expert of the experts' size, unnamed in the file (Llama 4)."""
     shared_expert_gate: bool = False
+    shared_expert_follows_tokens: bool = False
+    """Whether the model's code passes is_sequence_parallel on to its shared expert, which is then not divided."""
     interleaved_experts: bool = False
+    even_experts: bool = False
+    """Whether the code that loads the checkpoint hands each GPU the same number of experts, and leaves a rest out."""
 
 
 _LLAMA = Family(hidden_copies=3)
-_QWEN3_NEXT = Family(qk_norm="head", gated_attention=True, pattern=4, local="linear_attention")
+_DEEPSEEK = replace(_LLAMA, shared_expert_follows_tokens=True)
+_QWEN3_NEXT = Family(
+    qk_norm="head",
+    gated_attention=True,
+    pattern=4,
+    local="linear_attention",
+    shared_expert_follows_tokens=True,
+)
 _BERT = Family(causal=False, qkv_bias=True, o_bias=True, mlp_bias=True, gated=False, norms=4, positions=True)
 _FAMILIES: dict[str, Family] = {
     **dict.fromkeys(
         ("llama", "mistral", "ministral3", "mixtral", "phi3", "granitemoe", "granitemoeshared", "internlm3",
-         "seed_oss", "smollm3", "exaone", "deepseek_v2", "deepseek_v3", "deepseek_v32", "kimi_k2", "minicpm",
-         "glm_moe_dsa", "phimoe", "mistral4", "stablelm", "glm4v_text", "ernie4_5", "ernie4_5_moe", "hunyuan_v1_dense"),
+         "seed_oss", "smollm3", "exaone", "minicpm", "phimoe", "stablelm", "glm4v_text", "ernie4_5", "ernie4_5_moe",
+         "hunyuan_v1_dense"),
         _LLAMA,
+    ),
+    **dict.fromkeys(
+        ("deepseek_v2", "deepseek_v3", "deepseek_v32", "kimi_k2", "glm_moe_dsa", "mistral4"), _DEEPSEEK
     ),
     "granite": Family(),
     "qwen2": Family(qkv_bias=True),
@@ -74,8 +88,11 @@ _FAMILIES: dict[str, Family] = {
     "gemma": _LLAMA,
     "gemma2": Family(norms=4, hidden_copies=5, pattern=2),
     "gemma3_text": Family(rope_tables=2, norms=4, hidden_copies=5, qk_norm="head", pattern=6),
-    "gpt_oss": Family(qkv_bias=True, o_bias=True, expert_bias=True, sinks=True, pattern=2),
-    "llama4_text": Family(pattern=4, local="chunked_attention", shared_expert=True, interleaved_experts=True),
+    "gpt_oss": Family(qkv_bias=True, o_bias=True, expert_bias=True, sinks=True, pattern=2, even_experts=True),
+    "llama4_text": Family(
+        pattern=4, local="chunked_attention", shared_expert=True, shared_expert_follows_tokens=True,
+        interleaved_experts=True,
+    ),
     "glm4": Family(norms=4),
     "glm": _LLAMA,
     "glm4_moe": Family(bias_on_output=False),

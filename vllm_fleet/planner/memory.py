@@ -9,10 +9,10 @@ Source: vLLM 0.33, v1/worker/gpu_worker.py (determine_available_memory). Measure
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from vllm_fleet.planner.activations import activation_bytes, buffer_bytes, graph_bytes, non_torch_bytes
+from vllm_fleet.planner.contradictions import ONLY_CHECKPOINTS, other_quantization, too_long
 from vllm_fleet.planner.kv_cache import CacheLayout, cache_layout
 from vllm_fleet.planner.loading import extra_bytes
 from vllm_fleet.planner.model import Model
@@ -37,7 +37,12 @@ class Subject:
 
     def problems(self, settings: Settings) -> list[Problem]:
         """Settings that contradict the model; the paths are fields of Settings."""
-        return [*_length_problems(self.model, settings), *_quantization_problems(self.quantization, settings)]
+        asked, name = settings.quantization, self.model.name
+        own = self.quantization.method if self.quantization else None
+        found = [too_long(settings.max_model_len, self.model.longest, name), other_quantization(asked, own, name)]
+        if asked and not own and asked not in {*ON_LOAD, *ONLY_CHECKPOINTS}:
+            found.append(Problem("quantization", f"{asked!r} has no sizes here", f"use one of {', '.join(ON_LOAD)}"))
+        return [problem for problem in found if problem]
 
 
 @dataclass(frozen=True)
@@ -70,7 +75,9 @@ class Estimate:
     layout: CacheLayout
     """Of that stage."""
     kv_cache_tokens: int
+    """Of each data parallel rank, as vLLM logs it."""
     max_concurrency: float
+    """Likewise."""
     needed_kv_cache: int
     """Bytes a GPU for one request of max_model_len."""
     ceilings: Ceilings
@@ -100,7 +107,7 @@ def estimate(subject: Subject, settings: Settings, gpu: Gpu) -> Estimate:
             weights += _weights(draft, draft.quantization, whole, gpu, 0)
         activation = activation_bytes(model, quantization, settings, gpu, model_len, stage)
         buffers = buffer_bytes(model, settings, gpu, stage)
-        non_torch = non_torch_bytes(settings)
+        non_torch = non_torch_bytes(model, settings)
         graphs = graph_bytes(model, settings, layers)
         taken = weights + activation + buffers + non_torch + graphs
         left = min(settings.kv_cache_memory_bytes or requested - taken, gpu.memory_bytes - taken)
@@ -130,33 +137,6 @@ def estimate(subject: Subject, settings: Settings, gpu: Gpu) -> Estimate:
 def effective_quantization(subject: Subject, settings: Settings) -> Quantization | None:
     """The checkpoint's own, else what `--quantization` makes of it on load."""
     return subject.quantization or ON_LOAD.get(settings.quantization or "")
-
-
-def _length_problems(model: Model, settings: Settings) -> Iterator[Problem]:
-    longest = model.longest
-    if settings.max_model_len and settings.max_model_len > longest:
-        yield Problem(
-            "max_model_len", f"{settings.max_model_len} is more than the model's {longest}", f"use {longest} or less"
-        )
-
-
-def _quantization_problems(own: Quantization | None, settings: Settings) -> Iterator[Problem]:
-    asked = settings.quantization
-    if not asked or (own is None and asked in ON_LOAD):
-        return
-    if own is None:
-        yield Problem(
-            "quantization",
-            f"{asked!r} needs a checkpoint made that way, and this one is not quantized",
-            f"drop it, use a {asked} checkpoint, or quantize on load with fp8_per_tensor",
-        )
-    elif _method(asked) != _method(own.method):
-        yield Problem("quantization", f"{asked!r} contradicts the checkpoint, which is {own.method}", "drop it")
-
-
-def _method(name: str) -> str:
-    """A method without the name of its kernels: `awq` for awq_marlin and auto_awq."""
-    return name.removeprefix("auto_").split("_")[0]
 
 
 def longest_model_len(found: Estimate) -> int:

@@ -33,6 +33,8 @@ class Linear:
     bias: bool = False
     copies: int = 1
     expert: bool = False
+    follows_tokens: bool = False
+    """Kept whole on each GPU where tokens are divided over tensor parallel ranks (shared experts of some families)."""
     plain: bool = False
     """Never quantized: vLLM builds it without the quantization's configuration (routers, convolutions)."""
 
@@ -122,6 +124,11 @@ class Model:
             + sum(layer.parameters for layer in self.layers)
             + self.encoders.parameters
         )
+
+    @property
+    def experts(self) -> int:
+        """Experts that the router of a layer chooses from; 0 for a dense model."""
+        return self.config.experts
 
     @property
     def position_parameters(self) -> int:
@@ -285,19 +292,30 @@ def _experts(text: TextConfig, family: Family) -> tuple[Linear, ...]:
     if not shared and family.shared_expert:
         shared = size
     if shared:
-        linears += _feed_forward("mlp.shared_experts", text.hidden_size, shared, family)
+        follows = family.shared_expert_follows_tokens
+        linears += _feed_forward("mlp.shared_experts", text.hidden_size, shared, family, follows_tokens=follows)
         if text.shared_intermediate_size and family.shared_expert_gate:
             linears += (Linear("mlp.shared_expert_gate", text.hidden_size, 1, plain=True),)
     return linears
 
 
 def _feed_forward(
-    name: str, hidden: int, size: int, family: Family, bias: bool = False, copies: int = 1, expert: bool = False
+    name: str,
+    hidden: int,
+    size: int,
+    family: Family,
+    bias: bool = False,
+    copies: int = 1,
+    expert: bool = False,
+    follows_tokens: bool = False,
 ) -> tuple[Linear, ...]:
     into = ("gate_proj", "up_proj") if family.gated else ("up_proj",)
     return (
-        *(Linear(f"{name}.{each}", hidden, size, "outputs", None, bias, copies, expert) for each in into),
-        Linear(f"{name}.down_proj", size, hidden, "inputs", None, bias, copies, expert),
+        *(
+            Linear(f"{name}.{each}", hidden, size, "outputs", None, bias, copies, expert, follows_tokens)
+            for each in into
+        ),
+        Linear(f"{name}.down_proj", size, hidden, "inputs", None, bias, copies, expert, follows_tokens),
     )
 
 

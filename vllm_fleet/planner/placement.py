@@ -6,11 +6,11 @@ Nothing here asks a host, so ranks and scrape targets are the same whatever `--l
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from vllm_fleet.planner.catalogue import config_of, subject_of
 from vllm_fleet.planner.model_config import UnsizedError
-from vllm_fleet.planner.settings import settings_of
+from vllm_fleet.planner.settings import field_of, settings_of
 from vllm_fleet.planner.split import split_problems
 from vllm_fleet.schema import ConfigError, Fleet, Host, Service
 
@@ -53,6 +53,18 @@ class Placement:
     def master_port(self) -> int:
         """Of rank 0."""
         return self.service.master_port + self.head_slot
+
+    @property
+    def data_parallel_rpc_port(self) -> int:
+        """Of rank 0."""
+        return self.service.data_parallel_rpc_port + self.head_slot
+
+    @property
+    def meeting_port(self) -> int | None:
+        """Whichever of the two the engines of this replica use; None on one host."""
+        if not self.spans_hosts:
+            return None
+        return self.data_parallel_rpc_port if self.service.data_parallel_over_hosts else self.master_port
 
     @property
     def group_port(self) -> int:
@@ -99,7 +111,9 @@ def _check_split(service: Service) -> None:
     except UnsizedError:
         return
     if problems:
-        raise ConfigError(*(f"services.{service.name}.{problem}" for problem in problems))
+        raise ConfigError(
+            *(str(replace(each, path=f"services.{service.name}.{field_of(each.path)}")) for each in problems)
+        )
 
 
 def on_host(placements: list[Placement], host_name: str) -> list[Placement]:
@@ -180,8 +194,8 @@ def _check_ports(placed: list[Placement]) -> None:
     taken: dict[tuple[str, int], str] = {}
     for placement in placed:
         ports = [placement.port]
-        if placement.head and placement.spans_hosts:
-            ports += [placement.master_port, placement.group_port]
+        if placement.head and placement.meeting_port:
+            ports += [placement.meeting_port, placement.group_port]
         for port in ports:
             other = taken.setdefault((placement.host.name, port), placement.service.name)
             if other != placement.service.name:

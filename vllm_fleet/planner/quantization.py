@@ -68,10 +68,20 @@ class Quantization:
 
     def format_of(self, name: str, expert: bool = False) -> Format | None:
         """The format of the matrix with this name in the checkpoint, None where it is not quantized."""
+        if (name, expert) not in self._found:
+            self._found[name, expert] = self._find(name, expert)
+        return self._found[name, expert]
+
+    def _find(self, name: str, expert: bool) -> Format | None:
         names = _names_of(name)
         if (self.experts_only and not expert) or any(map(self._exceptions.mean, names)):
             return None
         return next((form for targets, form in self._targets if targets is None or any(map(targets.mean, names))), None)
+
+    @cached_property
+    def _found(self) -> dict[tuple[str, bool], Format | None]:
+        """What was asked before: a plan asks for each matrix dozens of times, and the lists are long."""
+        return {}
 
     @cached_property
     def _exceptions(self) -> _Names:
@@ -234,8 +244,8 @@ class _Names:
 
     def mean(self, name: str) -> bool:
         parts = name.split(".")
-        ends = range(len(parts) + 1)
-        runs = [parts[start:end] for end in ends for start in range(end)]
+        listed = self._plain or self._wild
+        runs = [parts[start:end] for end in range(len(parts) + 1) for start in range(end)] if listed else []
         return (
             any(".".join(run) in self._plain for run in runs)
             or any(len(run) == len(wild) and all(map(fnmatch, run, wild)) for wild in self._wild for run in runs)

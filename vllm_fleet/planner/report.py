@@ -113,6 +113,13 @@ def reasons(found: Estimate) -> Iterator[str]:
         yield f"KV cache in {groups} groups: layers with a window keep less than the whole context"
     if settings.tensor_parallel_size > (model.config.kv_heads or model.config.heads) and not model.config.kv_lora_rank:
         yield f"key-value heads are replicated: {settings.tensor_parallel_size} GPUs share {model.config.kv_heads}"
+    ranks = settings.data_parallel_size
+    if ranks > 1:
+        yield f"KV-cache tokens and requests are those of each of {ranks} data parallel ranks, ceilings those of all"
+    if model.experts and settings.expert_gpus > 1:
+        size = settings.expert_gpus
+        whole = f"{-(-model.experts // size)} of {model.experts} experts"
+        yield f"each GPU holds {whole if settings.enable_expert_parallel else f'1/{size} of each expert'}"
     if settings.tensor_parallel_size > 1 and model.config.kv_lora_rank:
         yield "the latent KV cache (MLA) is the same on every GPU of a tensor parallel group"
     yield from model.notes

@@ -10,8 +10,8 @@ from vllm_fleet.planner.memory import Estimate, Subject, estimate
 from vllm_fleet.planner.model_config import UnsizedError, read_model_config
 from vllm_fleet.planner.placement import Placement, heads
 from vllm_fleet.planner.report import memory_problem, surely_too_large
-from vllm_fleet.planner.settings import settings_of
-from vllm_fleet.planner.topology import topology_problems, topology_reasons
+from vllm_fleet.planner.settings import field_of, settings_of
+from vllm_fleet.planner.topology import expert_problems, topology_problems, topology_reasons
 from vllm_fleet.schema import Fleet, Problem, Service
 
 
@@ -56,10 +56,10 @@ def _size(service: Service, engines: list[Placement]) -> Sizing:
     found = _estimate(service, engines)
     if isinstance(found, str):
         return Sizing(service, None, (*reasons, found), tuple(problems), None)
+    experts = found.subject.model.experts
+    problems += dict.fromkeys(each for one in engines for each in expert_problems(service, one.members, experts))
     path = f"services.{service.name}"
-    problems += [
-        Problem(f"{path}.{each.path}", each.problem, each.fix) for each in found.subject.problems(found.settings)
-    ]
+    problems += [replace(each, path=f"{path}.{field_of(each.path)}") for each in found.subject.problems(found.settings)]
     misfit = None if problems else memory_problem(found, f"{path}.model", f"{path}.max_model_len")
     return Sizing(service, found, (*reasons, *_speculation(service, found)), tuple(problems), misfit)
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from vllm_fleet.schema import Service
 from vllm_fleet.schema.gpu import Gpu
+from vllm_fleet.schema.service import OWNED_OPTIONS
 
 GIB = 2**30
 
@@ -34,6 +35,18 @@ class Settings:
         return self.tensor_parallel_size * self.pipeline_parallel_size * self.data_parallel_size
 
     @property
+    def expert_gpus(self) -> int:
+        """The GPUs of a pipeline stage that share a layer's experts, whole ones or slices: those of all data parallel
+        ranks (0.33, FusedMoEParallelConfig.make)."""
+        return self.tensor_parallel_size * self.data_parallel_size
+
+    @property
+    def tokens_divided(self) -> bool:
+        """Whether each tensor parallel rank brings its own part of the tokens to the experts (0.33,
+        ParallelConfig.use_sequence_parallel_moe, with the default all2all backend)."""
+        return self.enable_expert_parallel and self.tensor_parallel_size > 1 and self.data_parallel_size > 1
+
+    @property
     def batches_in_flight(self) -> int:
         """Batches scheduled at once: one a pipeline stage and one ahead (VllmConfig.max_concurrent_batches, 0.33)."""
         return 2 if self.pipeline_parallel_size == 1 else self.pipeline_parallel_size
@@ -60,6 +73,11 @@ class Settings:
         return min(chosen, self.max_num_batched_tokens or chosen)
 
 
+def field_of(setting: str) -> str:
+    """The service's field that a setting comes from; most have its name."""
+    return OWNED_OPTIONS.get(setting.replace("_", "-"), setting)
+
+
 def settings_of(service: Service) -> Settings:
     """The settings of a service: its fields, and the options beside them that matter here."""
     options = service.options
@@ -67,7 +85,7 @@ def settings_of(service: Service) -> Settings:
         tensor_parallel_size=service.tensor_parallel_size,
         pipeline_parallel_size=service.pipeline_parallel_size,
         data_parallel_size=service.data_parallel_size,
-        enable_expert_parallel=options.get("enable-expert-parallel") is True,
+        enable_expert_parallel=service.expert_parallel,
         max_model_len=service.max_model_len,
         gpu_memory_utilization=service.gpu_memory_utilization,
         kv_cache_dtype=service.kv_cache_dtype,

@@ -18,7 +18,7 @@ from vllm_fleet.schema.gpu import Gpu
 
 @dataclass(frozen=True)
 class Ceilings:
-    """Tokens a second of one replica."""
+    """Tokens a second of one replica, all its data parallel ranks together."""
 
     decode: float
     """One stream with a short context."""
@@ -32,19 +32,23 @@ class Ceilings:
 def ceilings(
     model: Model, quantization: Quantization | None, settings: Settings, gpu: Gpu, concurrency: float, cache_bytes: int
 ) -> Ceilings:
-    """The ceilings of one replica; `cache_bytes` is the KV cache of all its GPUs, `concurrency` as vLLM reports it."""
+    """The ceilings of one replica; `cache_bytes` (of all its GPUs) and `concurrency` are those of a data parallel rank.
+
+    A rank reads its own attention and cache; what its GPUs read of the experts serves the tokens of all ranks.
+    """
+    ranks = settings.data_parallel_size
     streams = max(1, min(int(concurrency), settings.sequences(gpu)))
     reach = gpu.bandwidth * settings.tensor_parallel_size  # stages take turns for one stream
-    one = _read_bytes(model, quantization, settings, 1)
-    everything = _read_bytes(model, quantization, settings, streams)
+    own, experts = _read_bytes(model, quantization, settings, 1)
+    all_own, all_experts = _read_bytes(model, quantization, settings, streams * ranks)
     used = cache_bytes * min(1.0, streams / concurrency) if concurrency else 0.0
-    by_memory = streams * reach * settings.pipeline_parallel_size / (everything + used)
+    by_memory = ranks * streams * reach * settings.pipeline_parallel_size / (all_own + used + all_experts / ranks)
     rate = _flops(gpu, quantization) * settings.gpus
     by_compute = rate / (2 * (model.active_parameters + model.vocab_size * model.hidden_size))
     return Ceilings(
-        decode=reach / one,
+        decode=reach / (own + experts / ranks),
         decode_full=min(by_memory, by_compute),
-        streams=streams,
+        streams=streams * ranks,
         prefill=rate / (2 * model.active_parameters),
     )
 
@@ -55,16 +59,21 @@ def _flops(gpu: Gpu, quantization: Quantization | None) -> float:
     return gpu.flops.get(quantization.format.compute, plain) if quantization else plain
 
 
-def _read_bytes(model: Model, quantization: Quantization | None, settings: Settings, streams: int) -> float:
-    """Bytes of weights that one step of so many streams reads, over all GPUs of a replica."""
+def _read_bytes(
+    model: Model, quantization: Quantization | None, settings: Settings, streams: int
+) -> tuple[float, float]:
+    """Bytes of weights that one step of so many streams reads, once: of what all tokens meet, and of experts."""
     wide = dtype_bytes(model, settings)
-    total = float(model.vocab_size * model.hidden_size * wide)
+    own, experts = float(model.vocab_size * model.hidden_size * wide), 0.0
     for index, layer in enumerate(model.layers):
         met = _experts_met(layer.experts, layer.experts_per_token, streams) if layer.experts else 0.0
         for linear in layer.linears:
             one = _bytes(linear, f"model.layers.{index}.{linear.name}", quantization, wide)
-            total += one * (met if linear.expert else linear.copies)
-    return total
+            if linear.expert:
+                experts += one * met
+            else:
+                own += one * linear.copies
+    return own, experts
 
 
 def _bytes(linear: Linear, name: str, quantization: Quantization | None, wide: int) -> float:

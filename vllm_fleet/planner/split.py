@@ -1,7 +1,7 @@
 """Whether a model can be split so at all: what vLLM demands of heads, layers and quantization groups.
 
-Source: vLLM 0.33, ModelConfig.verify_with_parallel_config, QKVParallelLinear, and the checks of the quantized linear
-methods (`create_weights`).
+Source: vLLM 0.33, ModelConfig.verify_with_parallel_config, QKVParallelLinear, FusedMoEConfig, and the checks of the
+quantized linear methods (`create_weights`).
 """
 
 from __future__ import annotations
@@ -17,7 +17,10 @@ from vllm_fleet.schema import Problem
 
 def split_problems(subject: Subject, settings: Settings) -> list[Problem]:
     """What keeps this model from being split so; the paths are fields of Settings."""
-    return [*_tensor(subject.model, settings), *_pipeline(subject.model, settings), *_groups(subject, settings)]
+    model = subject.model
+    return [
+        *_tensor(model, settings), *_pipeline(model, settings), *_experts(model, settings), *_groups(subject, settings)
+    ]  # fmt: skip
 
 
 def tensor_parallel_sizes(model: Model, most: int = 16) -> list[int]:
@@ -56,6 +59,45 @@ def _pipeline(model: Model, settings: Settings) -> Iterator[Problem]:
         )
 
 
+def _experts(model: Model, settings: Settings) -> Iterator[Problem]:
+    """Whole experts for every GPU with expert parallelism, else slices of one width."""
+    size = settings.expert_gpus
+    expert = next((linear for layer in model.layers for linear in layer.linears if linear.expert), None)
+    if expert is None:
+        if settings.enable_expert_parallel:
+            yield Problem("enable_expert_parallel", f"{model.name} has no experts", "remove it")
+        return
+    if not settings.enable_expert_parallel:
+        if expert.outputs % size:
+            yield Problem(
+                _size_field(settings),
+                f"the experts of {model.name}, {expert.outputs} wide, do not divide over {_gpus(settings)}",
+                f"change it{_OR_WHOLE}",
+            )
+    elif size > model.experts:
+        yield Problem(_size_field(settings), f"{_gpus(settings)} are more than the {model.experts} experts", "lower it")
+    elif model.family.even_experts and model.experts % size:
+        yield Problem(
+            _size_field(settings),
+            f"{model.experts} experts do not divide over {_gpus(settings)}, and vLLM would load {model.name} without "
+            "the last ones",
+            "change it",
+        )
+
+
+_OR_WHOLE = ", or use expert parallelism, which leaves experts whole"
+
+
+def _size_field(settings: Settings) -> str:
+    """The setting to change where experts do not go over the GPUs."""
+    return "data_parallel_size" if settings.data_parallel_size > 1 else "tensor_parallel_size"
+
+
+def _gpus(settings: Settings) -> str:
+    beside = " (tensor x data parallel)" if settings.data_parallel_size > 1 else ""
+    return f"{settings.expert_gpus} GPUs{beside}"
+
+
 def _groups(subject: Subject, settings: Settings) -> Iterator[Problem]:
     """Quantized matrices must be cut between groups, and FP8 blocks between blocks."""
     quantization = effective_quantization(subject, settings)
@@ -68,13 +110,13 @@ def _groups(subject: Subject, settings: Settings) -> Iterator[Problem]:
         step = form.block or (form.group if linear.split == "inputs" else 0)
         side = _cut_side(linear, settings)
         if step and side and side % step:
+            field = _size_field(settings) if linear.expert else "tensor_parallel_size"
+            cuts = settings.expert_gpus if linear.expert else settings.tensor_parallel_size
             yield Problem(
-                "tensor_parallel_size",
-                f"{settings.tensor_parallel_size} cuts {linear.name.split('.')[-1]} into parts of {side}, not a "
-                f"multiple of the quantization's {step}",
-                "use a smaller tensor_parallel_size (with enable-expert-parallel experts stay whole)"
-                if linear.expert
-                else "use a smaller tensor_parallel_size",
+                field,
+                f"{linear.name.split('.')[-1]} cut {cuts} times has parts of {side}, not a multiple of the "
+                f"quantization's {step}",
+                f"use a smaller {field}{_OR_WHOLE if linear.expert else ''}",
             )
             return
 

@@ -49,6 +49,35 @@ def topology_problems(service: Service, members: tuple[Host, ...]) -> list[Probl
     ]
 
 
+def expert_problems(service: Service, members: tuple[Host, ...], experts: int) -> list[Problem]:
+    """Why data parallel ranks of a model with so many experts a layer should not lie on several hosts."""
+    if not service.data_parallel_over_hosts:
+        return []
+    path, each = f"services.{service.name}.data_parallel_size", service.data_parallel_size // service.nodes
+    if not experts:
+        # each rank would be an engine of its own (0.33, reconfigure_for_independent_dp_rank), and yet all would start
+        # and end with any of them; of one that hangs vLLM takes no notice, and a completion of another looks well
+        return [
+            Problem(
+                path,
+                f"{service.data_parallel_size} is over {service.nodes} hosts, and the model has no experts that their "
+                "ranks could share",
+                f"use nodes=1, data_parallel_size={each} and replicas={service.replicas * service.nodes}",
+            )
+        ]
+    if members[0].joined_by in RDMA:
+        return []
+    return [
+        Problem(
+            path,
+            f"{service.data_parallel_size} ranks on {service.nodes} hosts share the experts, and every layer's tokens "
+            "go to all of them, but TCP joins them",
+            f"use tensor_parallel_size={service.gpus_per_node}, pipeline_parallel_size={service.nodes} and "
+            "data_parallel_size=1, or declare the hosts' faster fabric: infiniband, roce or efa",
+        )
+    ]
+
+
 def _mixed(service: Service, members: tuple[Host, ...]) -> Problem:
     """NCCL talks one network in a group, and does not look for one that all ranks have."""
     fabrics = ", ".join(f"{host.name} {host.joined_by}" for host in members)
@@ -70,10 +99,15 @@ def topology_reasons(placement: Placement) -> Iterator[str]:
             f"tensor parallel {size} over {service.nodes} hosts: two all-reduces a layer and step cross {between_hosts}"
         )
     if service.pipeline_parallel_size > 1:
-        between = "hosts" if service.nodes > 1 else "GPUs"
-        wire = f" over {between_hosts}" if service.nodes > 1 else ""
-        yield f"pipeline parallel {service.pipeline_parallel_size} between {between}{wire}: one activation a step"
-    if service.data_parallel_size > 1:
+        across = service.nodes > 1 and not service.data_parallel_over_hosts
+        between = f"hosts over {between_hosts}" if across else "GPUs"
+        yield f"pipeline parallel {service.pipeline_parallel_size} between {between}: one activation a step"
+    if service.data_parallel_over_hosts:
+        yield (
+            f"data parallel {service.data_parallel_size} over {service.nodes} hosts: that many engines behind rank 0's "
+            f"port, and every layer's tokens cross {between_hosts} to the experts"
+        )
+    elif service.data_parallel_size > 1:
         yield f"data parallel {service.data_parallel_size}: that many engines behind one port"
 
 

@@ -69,10 +69,12 @@ def share(linear: Linear, settings: Settings) -> tuple[int, int, int]:
     """(inputs, outputs, copies) of a matrix on one GPU."""
     size = settings.tensor_parallel_size
     copies = linear.copies
-    if linear.expert:  # data-parallel ranks share the experts
-        size *= settings.data_parallel_size
+    if linear.expert:
+        size = settings.expert_gpus
         if settings.enable_expert_parallel:
             return linear.inputs, linear.outputs, -(-copies // size)
+    if linear.follows_tokens and settings.tokens_divided:
+        return linear.inputs, linear.outputs, copies
     match linear.split:
         case "outputs":
             return linear.inputs, _part(linear.outputs, linear.heads, size), copies

@@ -140,13 +140,17 @@ class Fleet(Model):
             yield self.monitoring.alertmanager_port, "monitoring.alertmanager_port"
         if GPU in host.groups:
             yield self.weights_port, "weights_port"
-        for service in self.services:
-            if host.name in service.hosts:
-                yield service.port, f"services.{service.name}.port"
-                if service.nodes > 1:
-                    yield service.master_port, f"services.{service.name}.master_port"
-                    yield service.group_port, f"services.{service.name}.group_port"
-                    yield self.fabric_port, "fabric_port"
+        here = [service for service in self.services if host.name in service.hosts]
+        for service in here:
+            yield service.port, f"services.{service.name}.port"
+            if service.data_parallel_over_hosts:
+                yield service.data_parallel_rpc_port, f"services.{service.name}.data_parallel_rpc_port"
+            elif service.nodes > 1:
+                yield service.master_port, f"services.{service.name}.master_port"
+            if service.nodes > 1:
+                yield service.group_port, f"services.{service.name}.group_port"
+        if any(service.nodes > 1 for service in here):
+            yield self.fabric_port, "fabric_port"
 
 
 def _unique(field: str, pairs: list[tuple[str, str]]) -> None:

@@ -21,6 +21,8 @@ OWNED_OPTIONS: dict[str, str] = {
     "tensor-parallel-size": "tensor_parallel_size",
     "pipeline-parallel-size": "pipeline_parallel_size",
     "data-parallel-size": "data_parallel_size",
+    "data-parallel-rpc-port": "data_parallel_rpc_port",
+    "enable-expert-parallel": "expert_parallel",
     "nnodes": "nodes",
     "max-model-len": "max_model_len",
     "gpu-memory-utilization": "gpu_memory_utilization",
@@ -33,7 +35,12 @@ OWNED_OPTIONS: dict[str, str] = {
     "api-key": "api_key",
     "shutdown-timeout": "drain_seconds",
 }
-_PLACED_OPTIONS = {"host", "node-rank", "master-addr", "headless", "config", "revision", "distributed-executor-backend"}
+_PLACED_OPTIONS = {
+    *("host", "node-rank", "master-addr", "headless", "config", "revision", "distributed-executor-backend"),
+    *("data-parallel-size-local", "data-parallel-start-rank", "data-parallel-rank", "data-parallel-address"),
+    # one port a replica is what the gateway knows: rank 0 spreads requests over all data parallel ranks
+    *("data-parallel-external-lb", "data-parallel-hybrid-lb", "data-parallel-multi-port-external-lb"),
+}
 
 EXAMPLE_DIGEST = f"sha256:{'0' * 64}"
 """Stands in the example inventories, whose images nobody has looked up yet."""
@@ -126,6 +133,8 @@ class Service(Model):
     tensor_parallel_size: Annotated[int, Field(ge=1)] = 1
     pipeline_parallel_size: Annotated[int, Field(ge=1)] = 1
     data_parallel_size: Annotated[int, Field(ge=1)] = 1
+    expert_parallel: bool = False
+    """Whether the GPUs of a replica hold whole experts (of a model that has them), instead of a slice of each."""
     nodes: Annotated[int, Field(ge=1)] = 1
     """Hosts that one replica spans."""
 
@@ -144,6 +153,8 @@ class Service(Model):
     port: Port = 8000
     master_port: Port = 29501
     """Where the engines of a model that spans hosts find each other, on its first host."""
+    data_parallel_rpc_port: Port = 29550
+    """The same, in place of master_port, where each host has data parallel ranks of its own."""
     group_port: Port = 29400
     """Where their supervisors do (payload/group)."""
     drain_seconds: Annotated[int, Field(ge=0, le=3600)] = 60
@@ -173,6 +184,11 @@ class Service(Model):
     def ranks_per_node(self) -> int:
         """Worker processes of a replica on each of its hosts."""
         return self.gpus_per_replica // self.nodes
+
+    @property
+    def data_parallel_over_hosts(self) -> bool:
+        """Whether the hosts of a replica run data parallel ranks of it, each whole; else they share one rank."""
+        return self.nodes > 1 and self.data_parallel_size > 1
 
     @field_validator("options")
     @classmethod
@@ -205,8 +221,12 @@ class Service(Model):
                 f"{self.gpus_per_replica} GPUs (tensor x pipeline x data parallel) do not divide over "
                 f"{self.nodes} hosts; change nodes or a parallel size",
             )
-        if self.nodes > 1 and self.data_parallel_size > 1:
-            raise FieldError("data_parallel_size", "is for replicas on one host; use replicas for more hosts")
+        if self.data_parallel_size > 1 and self.data_parallel_size % self.nodes:
+            raise FieldError(
+                "data_parallel_size",
+                f"{self.data_parallel_size} ranks do not divide over {self.nodes} hosts, and each (tensor x pipeline "
+                f"parallel) must be on one of them; use a multiple of {self.nodes}, or data_parallel_size=1",
+            )
         if len(set(self.hosts)) != len(self.hosts):
             raise FieldError("hosts", "names a host twice; use replicas to run several engines on one host")
         if self.nodes > len(self.hosts):

@@ -7,22 +7,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from vllm_fleet.engine.contract.rules import Engine, Rule
+from vllm_fleet.planner.contradictions import other_quantization, too_long
 from vllm_fleet.schema.errors import Problem
-
-_SAME = (
-    {"awq", "awq_marlin", "auto_awq", "moe_wna16", "inc", "humming"},
-    {"gptq", "gptq_marlin", "auto_gptq", "moe_wna16", "inc", "humming"},
-    {"fp8", "deepseek_v4_fp8", "humming"},
-    {"modelopt", "modelopt_fp4", "modelopt_mxfp8", "modelopt_mixed", "humming"},
-    {"mxfp4", "gpt_oss_mxfp4", "humming"},
-)
-"""Methods that serve the same checkpoints (each method's override_quantization_method, 0.33)."""
-
-_ONLY_CHECKPOINTS = {
-    *("awq", "awq_marlin", "auto_awq", "gptq", "gptq_marlin", "auto_gptq", "moe_wna16", "compressed-tensors"),
-    *("modelopt", "modelopt_fp4", "modelopt_mxfp8", "modelopt_mixed", "quark", "fbgemm_fp8"),
-}
-"""Methods that cannot quantize on load: their configuration is a file of the checkpoint (get_config_filenames)."""
 
 
 def checkpoint_method(engine: Engine) -> str | None:
@@ -36,21 +22,10 @@ _NEVER = re.compile(r"meta-llama/(?!.*FP8)")
 
 
 def quantization(engine: Engine) -> Iterator[Problem]:
-    """ModelConfig._verify_quantization and get_quant_config in model_loader/weight_utils.py (0.33)."""
-    given, own = engine.get("quantization"), checkpoint_method(engine)
-    known = engine.config or _NEVER.match(engine.line.model or "")
-    if not known or given not in engine.snapshot.quantization:
-        return
-    if own is None and given in _ONLY_CHECKPOINTS:
-        yield engine.problem(
-            "quantization",
-            f"{given!r} needs a checkpoint of it, and {_name(engine)} is not quantized",
-            "remove it, or use fp8_per_tensor",
-        )
-    if own and own != given and not any({own, given} <= same for same in _SAME):
-        yield engine.problem(
-            "quantization", f"{given!r}, but the checkpoint is {own}", "leave it out: the checkpoint says so itself"
-        )
+    """A method that vLLM knows, and the checkpoint is not of (planner/contradictions.py)."""
+    given, known = engine.get("quantization"), engine.config or _NEVER.match(engine.line.model or "")
+    if known and given in engine.snapshot.quantization:
+        yield from _at(engine, "quantization", other_quantization(given, checkpoint_method(engine), _name(engine)))
 
 
 def refused_method(engine: Engine) -> Iterator[Problem]:
@@ -77,9 +52,30 @@ def activation_order(engine: Engine) -> Iterator[Problem]:
 
 def expert_parallel(engine: Engine) -> Iterator[Problem]:
     """ModelConfig._verify_with_expert_parallelism (0.33)."""
-    keys = ("num_experts", "num_local_experts", "n_routed_experts", "moe_num_experts", "num_routed_experts")
-    if engine.config and engine.get("enable-expert-parallel") and not any(engine.text_config.get(key) for key in keys):
+    if engine.config and engine.get("enable-expert-parallel") and not _experts(engine):
         yield engine.problem("enable-expert-parallel", f"{_name(engine)} has no experts", "remove it")
+
+
+def expert_balance(engine: Engine) -> Iterator[Problem]:
+    """ParallelConfig._validate_parallel_config, and FusedMoEFactory in layers/fused_moe/layer.py (0.33)."""
+    if not engine.get("enable-eplb"):
+        return
+    gpus = engine.get("tensor-parallel-size", 1) * engine.get("data-parallel-size", 1)
+    if gpus == 1:
+        yield engine.problem("enable-eplb", "balances experts over GPUs, and there is one", "remove it")
+    experts = _experts(engine) + (engine.inner("eplb-config", "num_redundant_experts") or 0)
+    if rest := experts % gpus:
+        yield engine.problem(
+            "enable-eplb",
+            f"balances the same number of experts on each GPU, and {experts} do not divide over {gpus}",
+            f'add {gpus - rest} to "num_redundant_experts" in eplb-config',
+        )
+
+
+def _experts(engine: Engine) -> int:
+    """Experts that the router of a layer chooses from, 0 where there are none or the model is not known."""
+    keys = ("num_experts", "num_local_experts", "n_routed_experts", "moe_num_experts", "num_routed_experts")
+    return next((count for key in keys if isinstance(count := engine.text_config.get(key), int) and count), 0)
 
 
 _NOT_IN_FLOAT16 = {"gemma2", "gemma3", "gemma3_text", "glm4"}
@@ -93,15 +89,13 @@ def dtype(engine: Engine) -> Iterator[Problem]:
 
 
 def context(engine: Engine) -> Iterator[Problem]:
-    """_get_and_verify_max_len in config/model.py (0.33); a scaled RoPE is left to vLLM, for its rules are many."""
-    longest, asked = engine.text_config.get("max_position_embeddings"), engine.get("max-model-len")
+    """A context beyond the model's (planner/contradictions.py); a scaled RoPE is left to vLLM, its rules are many."""
+    longest = engine.text_config.get("max_position_embeddings")
     rope = _dict(engine.text_config.get("rope_scaling") or engine.text_config.get("rope_parameters"))
     scaled = rope.get("rope_type", rope.get("type", "default")) not in ("default", "llama3", "mrope")
     allowed = engine.environment.get("VLLM_ALLOW_LONG_MAX_MODEL_LEN", "").lower() in ("1", "true")
-    if not isinstance(longest, int) or not asked or scaled or allowed or engine.get("hf-overrides"):
-        return
-    if asked > longest:
-        yield engine.problem("max-model-len", f"{asked} is more than the {longest} of {_name(engine)}", "lower it")
+    if isinstance(longest, int) and not scaled and not allowed and not engine.get("hf-overrides"):
+        yield from _at(engine, "max-model-len", too_long(engine.get("max-model-len"), longest, _name(engine)))
 
 
 def runner(engine: Engine) -> Iterator[Problem]:
@@ -120,6 +114,12 @@ def architecture(engine: Engine) -> Iterator[Problem]:
         yield engine.problem("model", f"vLLM {engine.snapshot.version} has no {names[0]}", "use a newer vLLM")
 
 
+def _at(engine: Engine, option: str, found: Problem | None) -> Iterator[Problem]:
+    """A problem of the planner at the option that has it."""
+    if found:
+        yield engine.problem(option, found.problem, found.fix)
+
+
 def _name(engine: Engine) -> str:
     return str(engine.config.get("_name_or_path") or engine.line.model or "the model").removeprefix("/")
 
@@ -133,6 +133,7 @@ RULES: tuple[Rule, ...] = (
     refused_method,
     activation_order,
     expert_parallel,
+    expert_balance,
     dtype,
     context,
     runner,

@@ -105,11 +105,10 @@ def _resolve(found: CommandLine, spelled: str) -> tuple[str, bool]:
 def _meant(snapshot: Snapshot, name: str, full: list[str]) -> str:
     """The mend for an option that vLLM does not have."""
     known = [spelling.removeprefix("--") for spelling in snapshot.spellings if spelling.startswith("--")]
-    short = {spelling: option for spelling, (option, _) in snapshot.spellings.items() if spelling not in known}
     if full:
         return f"write one of {', '.join(option.removeprefix('--') for option in full[:6])}"
-    if f"-{name}" in short:
-        return f"write -{name} or --{short[f'-{name}']}"
+    if f"-{name}" in snapshot.spellings:
+        return f"write -{name} or --{snapshot.spellings[f'-{name}'][0]}"
     fix = meant(name, known)
     return fix if fix.startswith("did you") else "remove it, or see `vllm serve --help=all`"
 

@@ -8,9 +8,6 @@ from vllm_fleet.planner.placement import Placement
 from vllm_fleet.schema import Fleet
 from vllm_fleet.schema.errors import Problem
 
-_LISTENING = ("data-parallel-rpc-port", "data-parallel-supervisor-port", "grpc-port")
-"""Options of a port that an engine listens on, besides the API's and the group's."""
-
 
 def ports(fleet: Fleet, placements: list[Placement]) -> Iterator[Problem]:
     """Two users of one port of one host; vLLM says `address already in use`, after loading at the latest."""
@@ -18,18 +15,16 @@ def ports(fleet: Fleet, placements: list[Placement]) -> Iterator[Problem]:
     for placement in placements:
         name = placement.service.name
         taken[placement.host.name, placement.port] = f"that of {name}'s API"
-        if placement.spans_hosts:
-            taken[placement.host.name, placement.master_port] = f"{name}'s master_port"
+        if placement.meeting_port:
+            taken[placement.host.name, placement.meeting_port] = f"that where engines of {name} meet"
     for host in fleet.hosts:
         taken[host.name, fleet.weights_port] = "weights_port"
         taken[host.name, fleet.monitoring.node_exporter_port] = "monitoring.node_exporter_port"
     for placement in placements:
-        service = placement.service
-        for option in _LISTENING:
-            port = service.options.get(option)
-            if not isinstance(port, int) or (not placement.head and option == "grpc-port"):
-                continue
-            if owner := taken.get((placement.host.name, port)):
-                path = f"services.{service.name}.options.{option}"
-                yield Problem(path, f"{port} on {placement.host.name} is also {owner}", "use another port")
-            taken[placement.host.name, port] = f"that of another engine ({placement.unit})"
+        port = placement.service.options.get("grpc-port")
+        if not isinstance(port, int) or not placement.head:
+            continue
+        if owner := taken.get((placement.host.name, port)):
+            path = f"services.{placement.service.name}.options.grpc-port"
+            yield Problem(path, f"{port} on {placement.host.name} is also {owner}", "use another port")
+        taken[placement.host.name, port] = f"that of another engine ({placement.unit})"

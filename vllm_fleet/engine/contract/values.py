@@ -85,7 +85,8 @@ def _within(kind: Kind, value: float) -> bool:
 def meant(given: str, known: Iterable[str]) -> str:
     """The mend for a name that is not known: the nearest one, else all, or the first few of many."""
     names = list(known)
-    close = difflib.get_close_matches(given, names, n=1) or difflib.get_close_matches(given.lower(), names, n=1)
+    spelled = dict.fromkeys((given, given.lower()))
+    close = [name for each in spelled for name in difflib.get_close_matches(each, names, n=1)]
     close = close or [name for name in names if len(given) > 2 and name.startswith(given)]
     if close:
         return f"did you mean {close[0]}?"
