@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import subprocess
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Self
 
 import httpx
 import pytest
@@ -64,10 +66,39 @@ class Lab:
             if row["pxname"] == backend and row["svname"] not in ("BACKEND", "FRONTEND")
         }
 
+    def status_of(self, backend: str, host: str) -> str:
+        """What the gateway thinks of a host's engine: `UP`, `DOWN` ..."""
+        return next(row["status"] for name, row in self.servers(backend).items() if name.startswith(host))
+
     def query(self, expression: str) -> list[dict]:
         """An instant query's result."""
         answer = httpx.get(f"{self.prometheus}/api/v1/query", params={"query": expression}, timeout=10)
         return answer.json()["data"]["result"]
+
+
+class Traffic:
+    """Ten requests a second at most in the background, their status codes kept; at most 600 of them."""
+
+    def __init__(self, lab: Lab) -> None:
+        self.lab = lab
+        self.codes: list[int] = []
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run)
+
+    def _run(self) -> None:
+        for _ in range(600):
+            if self._stop.is_set():
+                return
+            self.codes.append(self.lab.complete().status_code)
+            self._stop.wait(0.1)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join(timeout=120)
 
 
 def wait_until(condition: Callable[[], object], seconds: float, what: str) -> float:

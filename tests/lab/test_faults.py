@@ -1,46 +1,16 @@
 """What happens when something dies: it comes back alone, and clients hardly notice."""
 
-import threading
 import time
 
 import pytest
 
-from tests.lab.conftest import wait_until
+from tests.lab.conftest import Traffic, wait_until
 
 pytestmark = pytest.mark.lab
 
 
-class Traffic:
-    """Ten requests a second at most in the background, their status codes kept; at most 600 of them."""
-
-    def __init__(self, lab):
-        self.lab = lab
-        self.codes: list[int] = []
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run)
-
-    def _run(self):
-        for _ in range(600):
-            if self._stop.is_set():
-                return
-            self.codes.append(self.lab.complete().status_code)
-            self._stop.wait(0.1)
-
-    def __enter__(self):
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_):
-        self._stop.set()
-        self._thread.join(timeout=120)
-
-
 def restarts(lab, host, unit):
     return int(lab.ssh(host, f"systemctl show --property=NRestarts --value {unit}"))
-
-
-def status_of(lab, backend, host):
-    return next(row["status"] for name, row in lab.servers(backend).items() if name.startswith(host))
 
 
 @pytest.mark.parametrize("host, backend, unit", [("gpu-1", "chat", "vllm-chat"), ("gpu-2", "batch", "vllm-batch")])
@@ -48,7 +18,7 @@ def test_a_killed_engine_comes_back_and_gets_no_request_meanwhile(lab, host, bac
     before = restarts(lab, host, unit)
     lab.ssh(host, "pkill -KILL -f [E]ngineCore" if unit == "vllm-chat" else
             f"pkill -KILL -f [E]ngineCore --cgroup /system.slice/{unit}.service")  # fmt: skip
-    wait_until(lambda: status_of(lab, backend, host).startswith("DOWN"), 20, f"{host} is out of the gateway")
+    wait_until(lambda: lab.status_of(backend, host).startswith("DOWN"), 20, f"{host} is out of the gateway")
     served = {name: row["stot"] for name, row in lab.servers(backend).items() if name.startswith(host)}
     if backend == "chat":
         with Traffic(lab) as traffic:
@@ -57,7 +27,7 @@ def test_a_killed_engine_comes_back_and_gets_no_request_meanwhile(lab, host, bac
         assert len(traffic.codes) >= 3
         assert set(traffic.codes) == {200}
         assert down == served
-    wait_until(lambda: status_of(lab, backend, host).startswith("UP"), 240, f"{unit} answers again")
+    wait_until(lambda: lab.status_of(backend, host).startswith("UP"), 240, f"{unit} answers again")
     assert restarts(lab, host, unit) > before
     answer = lab.complete("tiny-llama" if backend == "chat" else "tiny-llama-batch")
     assert answer.status_code == 200
@@ -79,18 +49,3 @@ def test_a_stopped_engine_leaves_no_process_behind(lab):
     assert left == "none"
     lab.ssh("gpu-2", "systemctl start vllm-batch")
     wait_until(lambda: lab.complete("tiny-llama-batch").status_code == 200, 240, "batch answers again")
-
-
-def test_after_a_reboot_all_comes_back_alone(lab):
-    boot = lab.ssh("gpu-1", "cat /proc/sys/kernel/random/boot_id; systemctl show --property=UserspaceTimestamp")
-    lab.ssh("gpu-1", "systemctl reboot", check=False)
-    wait_until(lambda: status_of(lab, "chat", "gpu-1").startswith("DOWN"), 60, "gpu-1 is out of the gateway")
-    with Traffic(lab) as traffic:
-        wait_until(lambda: status_of(lab, "chat", "gpu-1").startswith("UP"), 300, "gpu-1 serves again")
-    assert set(traffic.codes) == {200}
-    assert boot != lab.ssh("gpu-1", "cat /proc/sys/kernel/random/boot_id; systemctl show --property=UserspaceTimestamp")
-    assert (
-        lab.ssh("gpu-1", "systemctl is-active vllm-chat docker vllm-fleet-firewall prometheus-node-exporter").split()
-        == ["active"] * 4
-    )
-    wait_until(lambda: len(lab.query('up{host="gpu-1"} == 1')) == 2, 60, "Prometheus sees gpu-1's targets again")

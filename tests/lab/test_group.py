@@ -7,91 +7,39 @@ import json
 import pytest
 
 from tests.lab.conftest import wait_until
+from tests.lab.pair import HOSTS, MODEL, UNIT, Pair
 from vllm_fleet.payload.group.fuse import FAILURES
 
 pytestmark = pytest.mark.lab
 
-MODEL = "tiny-llama-pair"
-UNIT = "vllm-pair"
-RECOVERY_SECONDS = 300
-"""Bounds a wait on a busy machine; docs/faults.md has measured times."""
-
-
-def answers(lab):
-    return lab.complete(MODEL).status_code == 200
-
-
-def started(lab, host):
-    """Names the unit's latest start on a host; nothing while the host reboots."""
-    return lab.ssh(host, f"systemctl show --property=InvocationID --value {UNIT}", check=False)
-
-
-def state(lab, host):
-    return lab.ssh(host, f"systemctl is-active {UNIT} || true")
-
-
-def processes(lab, host):
-    """Processes in the containers of the group on a host."""
-    listing = lab.ssh(host, f"docker top {UNIT} -eo pid,args 2>/dev/null || true", check=False).splitlines()[1:]
-    return {int(line.split()[0]): line.split(maxsplit=1)[1] for line in listing}
-
-
-def said(lab, host):
-    """What the group's program wrote there of late."""
-    return lab.ssh(
-        host, f"journalctl -u {UNIT} -o cat --since=-{RECOVERY_SECONDS}s | grep ^group: || true"
-    ).splitlines()
-
-
-def kill(lab, host, name):
-    victims = [process for process, what in processes(lab, host).items() if name in what]
-    assert len(victims) == 1, processes(lab, host)
-    lab.ssh(host, f"kill -KILL {victims[0]}")
-
-
-def recovers(lab, record_property, before):
-    """Wait until the group answers again, both its ranks newly started."""
-    seconds = wait_until(
-        lambda: all(started(lab, host) not in ("", was) for host, was in before.items()) and answers(lab),
-        RECOVERY_SECONDS,
-        "the group serves again",
-    )
-    record_property("seconds_to_serving", round(seconds))
-    print(f"serving again after {seconds:.0f} s")
-
 
 @pytest.fixture
-def before(lab):
-    """When each rank was started; the group serves."""
-    wait_until(lambda: answers(lab), RECOVERY_SECONDS, "the group serves")
-    return {host: started(lab, host) for host in ("gpu-1", "gpu-2")}
+def pair(lab):
+    """The replica, when it answers."""
+    pair = Pair(lab)
+    pair.await_answer()
+    return pair
 
 
-def test_the_gateway_sees_one_replica(lab, before):
+def test_the_gateway_sees_one_replica(lab, pair):
     assert list(lab.servers("pair")) == ["gpu-1"]
-    answer = lab.complete(MODEL)
-    assert answer.json()["model"] == MODEL
-    assert "VLLM::Worker_PP0" in processes(lab, "gpu-1").values()
-    assert "VLLM::Worker_PP1" in processes(lab, "gpu-2").values()
+    assert lab.complete(MODEL).json()["model"] == MODEL
+    for rank, host in enumerate(HOSTS):
+        assert f"VLLM::Worker_PP{rank}" in pair.processes(host).values()
 
 
 @pytest.mark.parametrize(("host", "name"), [("gpu-2", "VLLM::Worker"), ("gpu-1", "VLLM::EngineCore")])
-def test_a_killed_process_of_one_rank_restarts_all(lab, before, record_property, host, name):
-    kill(lab, host, name)
-    recovers(lab, record_property, before)
+def test_a_killed_process_of_one_rank_restarts_all(pair, host, name):
+    before = pair.starts()
+    pair.kill(host, name)
+    pair.await_restart(before)
     # both say which rank it was; vLLM itself ends with 0
-    for each in before:
-        assert f"group: rank {list(before).index(host)} ({host}): its engine ended with status 0" in said(lab, each)
+    for each in HOSTS:
+        assert f"group: rank {HOSTS.index(host)} ({host}): its engine ended with status 0" in pair.said(each)
 
 
-@pytest.mark.parametrize("host", ["gpu-1", "gpu-2"])
-def test_a_reboot_of_one_host_restarts_all(lab, before, record_property, host):
-    lab.ssh(host, "systemctl reboot", check=False)
-    recovers(lab, record_property, before)
-
-
-def test_a_cut_link_ends_both_and_they_come_back_with_it(lab, before, record_property):
-    peer = lab.fleet.host("gpu-2").address
+def test_a_cut_link_ends_both_and_they_come_back_with_it(lab, pair):
+    before, peer = pair.starts(), lab.fleet.host("gpu-2").address
     cut = (
         "nft add table inet cut; nft add chain inet cut in { type filter hook input priority -10 \\; }; "
         "nft add chain inet cut out { type filter hook output priority -10 \\; }; "
@@ -99,36 +47,36 @@ def test_a_cut_link_ends_both_and_they_come_back_with_it(lab, before, record_pro
     )
     lab.ssh("gpu-1", cut)
     try:
-        for host in before:
-            wait_until(lambda host=host: not processes(lab, host), 60, f"no rank is left on {host}")
+        for host in HOSTS:
+            wait_until(lambda host=host: not pair.processes(host), 60, f"no rank is left on {host}")
     finally:
         lab.ssh("gpu-1", "nft delete table inet cut")
-    recovers(lab, record_property, before)
-    assert "group: rank 1 (gpu-2): silent for 10 s" in said(lab, "gpu-1")
+    pair.await_restart(before)
+    assert "group: rank 1 (gpu-2): silent for 10 s" in pair.said("gpu-1")
+    assert "group: rank 0 (gpu-1): silent for 10 s" in pair.said("gpu-2")
 
 
-def test_after_too_many_failures_it_gives_up_on_all_hosts_and_pages(lab, before):
+def test_after_too_many_failures_it_gives_up_on_all_hosts_and_pages(lab, pair):
     """The last failure of a row; the row itself is counted in tests/unit/test_group.py."""
     facts = json.loads(lab.ssh("gpu-1", "cat /etc/vllm-fleet/engines/pair/current/engine.json"))
-    noted = {"version": facts["group"]["version"], "failures": FAILURES - 1}
-    text = json.dumps(noted).replace('"', '\\"')
-    lab.ssh("gpu-1", f'printf "%s" "{text}" > /run/{UNIT}/failures.json')
-    kill(lab, "gpu-2", "VLLM::Worker")
-    for host in before:
-        wait_until(lambda host=host: state(lab, host) == "failed", 60, f"{UNIT} is failed on {host}")
-        assert not processes(lab, host)
-        assert any(line.startswith("group: gave up after 6 failures in a row, ") for line in said(lab, host))
+    noted = json.dumps({"version": facts["group"]["version"], "failures": FAILURES - 1}).replace('"', '\\"')
+    lab.ssh("gpu-1", f'printf "%s" "{noted}" > /run/{UNIT}/failures.json')
+    pair.kill("gpu-2", "VLLM::Worker")
+    for host in HOSTS:
+        wait_until(lambda host=host: pair.state(host) == "failed", 60, f"{UNIT} is failed on {host}")
+        assert not pair.processes(host)
+        assert any(line.startswith("group: gave up after 6 failures in a row, ") for line in pair.said(host))
     alert = 'ALERTS{alertname="VllmGroupGaveUp"}'
-    wait_until(lambda: len(lab.query(alert)) == len(before), 90, "Prometheus knows it of both hosts")
-    for host in before:
+    wait_until(lambda: len(lab.query(alert)) == len(HOSTS), 90, "Prometheus knows it of both hosts")
+    for host in HOSTS:
         lab.ssh(host, f"systemctl start {UNIT}")
-    wait_until(lambda: answers(lab), RECOVERY_SECONDS, "the group serves again")
+    pair.await_answer()
 
 
-def test_a_stop_by_hand_drains_and_leaves_nothing(lab, before):
+def test_a_stop_by_hand_drains_and_leaves_nothing(lab, pair):
     lab.ssh("gpu-2", f"systemctl stop {UNIT}")
-    assert "group: rank 1 (gpu-2) is to stop; draining" in said(lab, "gpu-1")
-    for host in before:
-        assert not processes(lab, host)
+    assert "group: rank 1 (gpu-2) is to stop; draining" in pair.said("gpu-1")
+    for host in HOSTS:
+        assert not pair.processes(host)
     lab.ssh("gpu-2", f"systemctl start {UNIT}")
-    wait_until(lambda: answers(lab), RECOVERY_SECONDS, "the group serves again")
+    pair.await_answer()

@@ -1,0 +1,30 @@
+"""A host reboots: the others serve on, all that ran there comes back alone, a model that spans hosts too."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.lab.conftest import Traffic, wait_until
+from tests.lab.pair import RECOVERY_SECONDS, Pair
+
+pytestmark = pytest.mark.lab
+
+BOOT = "cat /proc/sys/kernel/random/boot_id"
+
+
+@pytest.mark.parametrize("host", ["gpu-1", "gpu-2"])
+def test_after_a_reboot_all_comes_back_alone(lab, host):
+    pair = Pair(lab)
+    pair.await_answer()
+    before, boot = pair.starts(), lab.ssh(host, BOOT)
+    lab.ssh(host, "systemctl reboot", check=False)
+    wait_until(lambda: lab.status_of("chat", host).startswith("DOWN"), 60, f"{host} is out of the gateway")
+    with Traffic(lab) as traffic:
+        pair.await_restart(before)
+        wait_until(lambda: lab.status_of("chat", host).startswith("UP"), RECOVERY_SECONDS, f"{host} serves chat again")
+    assert set(traffic.codes) == {200}
+    assert lab.ssh(host, BOOT) != boot
+    units = "vllm-chat vllm-pair docker vllm-fleet-firewall prometheus-node-exporter"
+    assert lab.ssh(host, f"systemctl is-active {units}").split() == ["active"] * 5
+    targets = {one.service.name for one in lab.placements if one.host.name == host and one.head} | {"node"}
+    wait_until(lambda: len(lab.query(f'up{{host="{host}"}} == 1')) == len(targets), 90, "Prometheus sees its targets")
