@@ -5,13 +5,13 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Sequence
+from contextlib import suppress
 from io import StringIO
 from pathlib import Path
 
 from pyinfra import host, logger, state
 from pyinfra.api import FileUploadCommand, FunctionCommand, StringCommand, operation
 from pyinfra.api.operation import OperationMeta
-from pyinfra.api.output import format_text
 from pyinfra.facts.files import FileContents
 from pyinfra.operations.util.files import generate_color_diff
 
@@ -19,23 +19,12 @@ from vllm_fleet import paths
 from vllm_fleet.converge import Commands, converge
 from vllm_fleet.engine.weights import archive_path, copy_command, share_command
 from vllm_fleet.facts import Question, holds, names_in
+from vllm_fleet.packages import install, update
 from vllm_fleet.render.files import Entry, File
 from vllm_fleet.schema import Archive, Host, Secret
 from vllm_fleet.schema.weights import Source
+from vllm_fleet.shell import Failed, is_shown, run, say, script
 from vllm_fleet.tree import Changes, Found, Tree, Unit, act, archive, compare, found, look, place
-
-# Package lists are read anew once a day, and when a source was added since. No question may be asked on a terminal
-# nobody watches, and a mirror that hangs must not hang the deploy.
-_INSTALL = """\
-set -e; stamp={stamp}
-if [ -z "$(find $stamp -mmin -1440 2>/dev/null)" ] || [ -n "$(find /etc/apt -newer $stamp -print -quit)" ]; then
-  apt-get update --quiet {options}; mkdir -p "${{stamp%/*}}"; touch $stamp
-fi
-DEBIAN_FRONTEND=noninteractive apt-get install --quiet --yes --no-install-recommends {options} \
-  -o Dpkg::Options::=--force-confold {packages}
-"""
-_STAMP = f"{paths.STATE}/apt-updated"
-_APT_OPTIONS = "-o DPkg::Lock::Timeout=300 -o Acquire::Retries=3 -o Acquire::http::Timeout=60"
 
 
 def tree(
@@ -65,11 +54,11 @@ def tree(
         changes = compare(wanted, now)
         _report(changes, now)
         if changes.packages:
-            yield _script(_INSTALL.format(stamp=_STAMP, options=_APT_OPTIONS, packages=shlex.join(changes.packages)))
+            yield script(update() + install(changes.packages))
         if changes.entries or changes.stale:
             yield StringCommand("sh", "-c", shlex.quote(place(wanted, changes)), _stdin=archive(wanted))
         if changes.actions:
-            yield _script(act(wanted, changes))
+            yield script(act(wanted, changes))
         if not changes:
             host.noop("all is as wanted")
 
@@ -78,23 +67,19 @@ def tree(
 
 def _report(changes: Changes, now: Found) -> None:
     """Say what will change, path by path, while a plan is made or under `--diff`; secrets are not shown."""
-    if state.is_executing and not state.config.DIFF:
+    if not is_shown():
         return
     if changes.packages:
-        _say("install", " ".join(changes.packages))
+        say("install", " ".join(changes.packages))
     for entry in changes.entries:
         there = now.entries.get(entry.path)
-        _say("modify" if there else "create", entry.path)
+        say("modify" if there else "create", entry.path)
         if isinstance(entry, File) and state.config.DIFF:
             _show(entry, there)
     for path in changes.stale:
-        _say("remove", path)
+        say("remove", path)
     for action in changes.actions:
-        _say(*action.split(" ", 1))
-
-
-def _say(verb: str, what: str = "") -> None:
-    host.log(f"Will {verb} {format_text(what, bold=True)}", logger.info)
+        say(*action.split(" ", 1))
 
 
 def _show(file: File, there: str | None) -> None:
@@ -116,7 +101,7 @@ def run_unless(name: str, command: str, test: str, at_once: int = 0) -> Operatio
         if already:
             host.noop("already so")
             return
-        yield _script(command)
+        yield script(command)
 
     return converge(name, holds(test), run, at_once=at_once)
 
@@ -169,7 +154,7 @@ def copy_weights(
             logger.warning("%s: %s does not share its weights; asking the origin", host.name, peer.name)
             yield from _from_origin(source, command, token)
             return
-        yield _script(copy_command(peer, port, source, sums[0]))
+        yield script(copy_command(peer, port, source, sums[0]))
 
     return converge(name, holds(complete), copy)
 
@@ -178,9 +163,8 @@ def _share(peer: str, command: str, sums: list[str]) -> None:
     """Run on another host of this deploy; `sums` stays empty where that is not possible (`--limit`)."""
     other = host.inventory.get_host(peer)
     if other.connected:
-        done, output = other.run_shell_command(_script(command), _sudo=True)
-        if done and output.stdout_lines:
-            sums.append(output.stdout_lines[-1].split()[0])
+        with suppress(Failed):
+            sums += [line.split()[0] for line in run(other, command)[-1:]]
 
 
 def _from_origin(source: Source, command: str, token: tuple[str, Secret] | None) -> Commands:
@@ -189,11 +173,11 @@ def _from_origin(source: Source, command: str, token: tuple[str, Secret] | None)
         yield FileUploadCommand(str(Path(source.path).resolve()), path, remote_temp_filename=f"{path}.sent")
         yield f"rm -f {path}.sent"
     if not token:
-        yield _script(command)
+        yield script(command)
         return
     path, secret = token
     yield StringCommand(f"umask 077; cat > {path}", _stdin=secret.read("model.token"))
-    yield _script(f"trap 'rm -f {path}' EXIT; {command}")
+    yield script(f"trap 'rm -f {path}' EXIT; {command}")
 
 
 def remove_engines(name: str, keep: list[str]) -> OperationMeta:
@@ -242,8 +226,3 @@ def all_hosts_here() -> Commands:
     """
     host.noop("here")
     yield from ()
-
-
-def _script(text: str) -> StringCommand:
-    """A shell script as one command, which a `sudo` before it takes as a whole."""
-    return StringCommand("sh", "-c", shlex.quote(text))

@@ -81,6 +81,12 @@ def units(host: Host) -> tuple[str, ...]:
     return ("nvidia-persistenced.service", *((f"{FABRIC_MANAGER}.service",) if host.has_nvswitch else ()))
 
 
+def version_pattern(versions: Versions) -> str:
+    """How the version of a driver's package looks, for apt and the shell: `580.*`, or `580.159.04-*`."""
+    exact = versions.nvidia_driver_version
+    return f"{exact}-*" if exact else f"{versions.nvidia_driver}.*"
+
+
 def package_files(versions: Versions, name: str, arch: str) -> list[File]:
     """Sources and pins for a distribution and dpkg's architecture."""
     repositories = _repositories(versions, name, arch)
@@ -113,8 +119,7 @@ def _repositories(versions: Versions, name: str, arch: str) -> list[AptRepositor
 
 def _pins(versions: Versions, repositories: list[AptRepository]) -> list[str]:
     """A driver is never put together from two sources, so the distributions' own is out; then the version decides."""
-    exact = versions.nvidia_driver_version
-    wanted = f"version {exact}-*" if exact else f"version {versions.nvidia_driver}.*"
     own = [pin(DRIVER_PACKAGES, f"release o={name}", -1) for name in ("Debian", "Ubuntu")]
     others = [each for one in repositories for each in only(one, one.packages)]
-    return [*own, pin(DRIVER_PACKAGES, wanted, 1001), *others]  # above 1000: back to a lower version, too
+    # above 1000: back to a lower version, too
+    return [*own, pin(DRIVER_PACKAGES, f"version {version_pattern(versions)}", 1001), *others]
