@@ -84,9 +84,9 @@ def _maintain(
 ) -> OperationMeta:
     def act_on(now: Found) -> Commands:
         needs = driver.needs(now)
-        its_turn = needs.disruptive if together else not (needs.disruptive and now.engines)
-        if not needs or not its_turn:
-            host.noop("its turn comes" if needs else "the driver is as wanted")
+        disturbs = bool(needs.disruptive and now.engines)
+        if not needs or disturbs != bool(together):
+            host.noop("not in this round" if needs else "the driver is as wanted")
             return
         _report(driver, now, needs, interrupted(placements, together))
         yield FunctionCommand(_carry_out, (_Job(fleet, placements, driver, now, needs),), {})

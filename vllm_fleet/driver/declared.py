@@ -107,7 +107,7 @@ class Driver:
         """What will be done, as a person reads it."""
         if needs.driver:
             yield f"install driver {version_pattern(self.versions)}"
-        if needs.module:
+        if needs.driver or needs.module:
             yield f"reboot, unless it loads without (module now: {now.module or 'none'})"
         if needs.others:
             yield f"install {' '.join(needs.others)}"

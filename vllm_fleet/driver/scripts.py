@@ -5,20 +5,20 @@ from __future__ import annotations
 import shlex
 from collections.abc import Sequence
 
-from vllm_fleet.driver.found import CDI, LOADED, cdi_note, drained_note
+from vllm_fleet.driver.found import CDI, cdi_note, drained_note
 from vllm_fleet.packages import install, update
 from vllm_fleet.render.nvidia import DRIVER_PACKAGES
 
-# what is held moves only here, and in both directions
-_CHANGE = ("--allow-change-held-packages", "--allow-downgrades")
+# what is held moves only here, dependencies with it, and in both directions
+_CHANGE = ("--ignore-hold", "--allow-change-held-packages", "--allow-downgrades")
 
 BOOT_ID = "cat /proc/sys/kernel/random/boot_id"
 """Another one after each boot."""
 REBOOT = "( sleep 1; systemctl reboot ) </dev/null >/dev/null 2>&1 &"
 """Apart from the session, which ends with the host."""
 
-LOAD = f"modprobe nvidia 2>/dev/null; {LOADED}"
-"""Load the module if none is; prints the version of the loaded one."""
+LOAD = "modprobe nvidia 2>/dev/null || true"
+"""Load the module if none is; where that fails, a look tells."""
 
 
 def fetch(host: str, packages: Sequence[str], main: str, pattern: str) -> str:

@@ -26,7 +26,7 @@ def apply(fleet: Fleet, placements: list[Placement]) -> None:
 
 @deploy("GPU host")
 def settings() -> None:
-    """Kernel settings, and nouveau kept out. In a container they are placed and not applied: the kernel is another's."""
+    """Kernel settings, and nouveau kept out. In a container, whose kernel is another's, they are only placed."""
     unit = tuning.unit_file()
     tree(
         name="Settings",
