@@ -8,11 +8,11 @@ from typing import Any
 from vllm_fleet.planner.placement import Placement
 from vllm_fleet.schema import Fleet, Host
 
-from . import cdi, driver, engines, gpus, machine
+from . import cdi, driver, engines, gpus, machine, pci
 from .finding import Case, Finding, Rule
 
 # a GPU host's only: where the inventory declares no GPU, NVIDIA is not looked at
-GPU_RULES: tuple[Rule, ...] = (*driver.RULES, *cdi.RULES, *gpus.RULES)
+GPU_RULES: tuple[Rule, ...] = (*driver.RULES, *cdi.RULES, *gpus.RULES, *pci.RULES)
 RULES: tuple[Rule, ...] = (*machine.RULES, *engines.RULES)
 # what a reboot may bring to light; an engine that starts on it would fail, or be slow
 FITNESS: tuple[Rule, ...] = (
