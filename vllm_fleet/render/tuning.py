@@ -2,27 +2,43 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from vllm_fleet import paths
 from vllm_fleet.render.files import File, fill
 
-SETTINGS = {
-    # it unmaps pages to see who uses them, and those faults stall the threads that feed GPUs
-    # (NVIDIA Grace CPU benchmarking guide, "Platform configuration")
-    "kernel.numa_balancing": "0",
-    # pages set aside are lost to the page cache that weights load through, and vLLM asks for none
-    "vm.nr_hugepages": "0",
-    # reading weights fills the page cache: it shall give way before the memory of engines that wait for requests does
-    # (kernel documentation, admin-guide/sysctl/vm)
-    "vm.swappiness": "10",
-    # weights larger than one node's memory spill to the other node instead of being thrown out again (same page)
-    "vm.zone_reclaim_mode": "0",
-}
-"""By their names for sysctl. A kernel without NUMA lacks some, and a container must leave them alone."""
+
+@dataclass(frozen=True)
+class Setting:
+    """One of sysctl's, and why it is set."""
+
+    name: str
+    value: str
+    why: str
+
+
+SETTINGS = (
+    Setting(
+        "kernel.numa_balancing", "0",
+        "It unmaps pages to see who uses them, and those faults stall the threads that feed GPUs (NVIDIA Grace CPU\n"
+        "# benchmarking guide, Platform configuration).",
+    ),
+    Setting("vm.nr_hugepages", "0", "What is set aside is lost to the cache weights load through; vLLM asks for none."),
+    Setting(
+        "vm.swappiness", "10",
+        "Reading weights fills the page cache: that shall give way before engines do (kernel documentation,\n"
+        "# admin-guide/sysctl/vm).",
+    ),
+    Setting(
+        "vm.zone_reclaim_mode", "0",
+        "Weights larger than one node's memory go on in the other's, instead of being thrown out again (same page).",
+    ),
+)  # fmt: skip
 
 SYSCTL = File(
     "/etc/sysctl.d/60-vllm-fleet-gpu.conf",
-    "# What each is for stands in vllm_fleet/render/tuning.py.\n"
-    + "".join(f"-{name} = {value}\n" for name, value in SETTINGS.items()),
+    # the dash: a kernel without NUMA lacks some of them
+    "\n".join(f"# {setting.why}\n-{setting.name} = {setting.value}\n" for setting in SETTINGS),
 )
 
 LIMITS = File(
@@ -48,12 +64,9 @@ def unit_file() -> File:
 
 def applied() -> str:
     """A read-only shell test: whether the kernel has the settings, or is not this host's own to set."""
-    tests = [f'{{ [ ! -e {path} ] || [ "$(cat {path})" = {value} ]; }}' for path, value in _paths().items()]
+    files = {f"/proc/sys/{setting.name.replace('.', '/')}": setting.value for setting in SETTINGS}
+    tests = [f'{{ [ ! -e {path} ] || [ "$(cat {path})" = {value} ]; }}' for path, value in files.items()]
     return f"systemd-detect-virt --quiet --container || {{ {' && '.join(tests)}; }}"
-
-
-def _paths() -> dict[str, str]:
-    return {f"/proc/sys/{name.replace('.', '/')}": value for name, value in SETTINGS.items()}
 
 
 APPLY = f"sysctl --quiet --ignore --load {SYSCTL.path}"

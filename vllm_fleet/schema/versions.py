@@ -43,7 +43,7 @@ class AptRepository(Model):
     @property
     def origin(self) -> str:
         """The host the packages come from, by which apt pins them (apt_preferences(5), `Pin: origin`)."""
-        return self.line.split("://", 1)[1].split("/", 1)[0].split(":", 1)[0]
+        return re.split(r"[/:\s]", self.line.split("://", 1)[1], maxsplit=1)[0]
 
 
 class NvidiaNetwork(Model):
