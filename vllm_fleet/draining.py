@@ -80,7 +80,7 @@ def _states(gateway: Host, servers: Iterable[Server]) -> dict[Server, State]:
         return {}
     services = sorted({server.service for server in wanted})
     found = admin.states(run(gateway, admin.ask(admin.show(services))))
-    return {server: state for server, state in found.items() if server in wanted}
+    return {server: found[server] for server in sorted(wanted & set(found), key=lambda server: server.path)}
 
 
 def _tell(gateway: Host, commands: Iterable[str]) -> None:

@@ -131,7 +131,8 @@ def _change(on: Host, job: _Job) -> None:
     drained = _drain(on, gateways, job) if serves else []
     if packages:
         run(on, scripts.put_in(packages))
-    run(on, scripts.hold(pattern))
+    if packages or needs.hold:
+        run(on, scripts.hold(pattern))
     if needs.disruptive:
         _load(on, driver)
     try:

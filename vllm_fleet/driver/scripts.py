@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Sequence
 
+from vllm_fleet import paths
 from vllm_fleet.driver.found import CDI, cdi_note, drained_note
 from vllm_fleet.packages import install, update
 from vllm_fleet.render.nvidia import DRIVER_PACKAGES
@@ -63,7 +64,7 @@ def generate_cdi(versions: str) -> str:
     """Make the CDI specification, and note the versions that it was made with. The driver's device files come first,
     for it names those that are there."""
     return f"""\
-set -e; mkdir -p {CDI.rpartition("/")[0]}
+set -e; mkdir -p {CDI.rpartition("/")[0]} {shlex.quote(paths.STATE)}
 if command -v nvidia-modprobe >/dev/null; then nvidia-modprobe -c 0 -u; fi
 nvidia-ctk cdi generate --output={CDI} >/dev/null
 echo {shlex.quote(versions)} > {shlex.quote(cdi_note())}
@@ -75,4 +76,4 @@ def note(servers: Sequence[str]) -> str:
     path = shlex.quote(drained_note())
     if not servers:
         return f"rm -f {path}"
-    return f"mkdir -p {shlex.quote(drained_note().rpartition('/')[0])}; printf '%s\\n' {shlex.join(servers)} > {path}"
+    return f"mkdir -p {shlex.quote(paths.STATE)}; printf '%s\\n' {shlex.join(servers)} > {path}"
