@@ -16,7 +16,7 @@ from pyinfra.api.operation import OperationMeta
 from pyinfra.api.output import format_text
 from pyinfra.connectors.util import remove_any_sudo_askpass_file
 
-from vllm_fleet import draining, paths, remote
+from vllm_fleet import draining, remote
 from vllm_fleet.converge import Commands, converge
 from vllm_fleet.driver import Driver, Found, Needs, scripts
 from vllm_fleet.driver.declared import made_for
@@ -25,6 +25,7 @@ from vllm_fleet.facts import Question
 from vllm_fleet.network.admin import Server
 from vllm_fleet.network.gateway import server_name
 from vllm_fleet.observe.doctor import unfit
+from vllm_fleet.operations import wait_command, wait_seconds
 from vllm_fleet.planner.maintenance import interrupted, replicas_on
 from vllm_fleet.planner.placement import Placement, on_host
 from vllm_fleet.render.nvidia import version_pattern
@@ -142,7 +143,8 @@ def _change(on: Host, job: _Job) -> None:
             _check_fitness(on, job.fleet, driver)
     _generate_cdi(on, driver)
     if serves:
-        _await_engines(on, job.engines)
+        if job.engines:
+            run(on, wait_command(job.engines), seconds=wait_seconds(job.engines))
         draining.admit(on, gateways, drained, {server: one.service.start_seconds for server, one in job.heads.items()})
 
 
@@ -213,10 +215,3 @@ def _generate_cdi(on: Host, driver: Driver) -> None:
     now = _see(on, driver)
     if driver.needs(now).cdi:
         run(on, scripts.generate_cdi(made_for(now)))
-
-
-def _await_engines(on: Host, seconds: dict[str, int]) -> None:
-    """Real completions, as at the end of every deploy; the program keeps the time itself."""
-    if seconds:
-        wait = f"{paths.READY_COMMAND} {shlex.join(seconds)} --wait"
-        run(on, wait, seconds=2 * sum(seconds.values()) + 120)

@@ -210,11 +210,20 @@ def await_engines(name: str, seconds: dict[str, int]) -> OperationMeta:
         if answer:
             host.noop(f"{', '.join(seconds)} answer")
             return
-        # twice over: the new release, and on failure the one put back; the program keeps the time itself
-        yield StringCommand(paths.READY_COMMAND, instances, "--wait", _timeout=2 * sum(seconds.values()) + 120)
+        yield StringCommand(wait_command(seconds), _timeout=wait_seconds(seconds))
 
     question = holds(" && ".join([*noted, f"{paths.READY_COMMAND} {instances} --once"]))
     return converge(name, question, wait, of_fleet=True)
+
+
+def wait_command(seconds: dict[str, int]) -> str:
+    """The program on the host that waits until these engines answer, by instance; it keeps the time itself."""
+    return f"{paths.READY_COMMAND} {shlex.join(seconds)} --wait"
+
+
+def wait_seconds(seconds: dict[str, int]) -> int:
+    """How long that may take: twice over, for the new release, and on failure for the one put back."""
+    return 2 * sum(seconds.values()) + 120
 
 
 @operation()

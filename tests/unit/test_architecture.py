@@ -27,6 +27,7 @@ MAY_IMPORT = {
     "draining": {"shell", "driver", "network"},
     "maintenance": {
         "shell",
+        "operations",
         "converge",
         "facts",
         "draining",
