@@ -314,7 +314,7 @@ def test_a_plan_says_what_reboots_and_whom_that_interrupts(
         deploy(595, look_first=True)
     assert [line for line in errors(caplog) if line.startswith("Will")] == [
         "Will install driver 595.*",
-        f"Will reboot, unless it loads without (module now: {OLD})",
+        f"Will reboot (driver {OLD} is loaded)",
         "Will enable nvidia-persistenced.service",
         "Will restart nvidia-persistenced.service",
         "Will enable nvidia-fabricmanager.service",

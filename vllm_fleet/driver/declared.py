@@ -108,7 +108,7 @@ class Driver:
         if needs.driver:
             yield f"install driver {version_pattern(self.versions)}"
         if needs.driver or needs.module:
-            yield f"reboot, unless it loads without (module now: {now.module or 'none'})"
+            yield f"reboot (driver {now.module} is loaded)" if now.module else "reboot unless the module loads without"
         if needs.others:
             yield f"install {' '.join(needs.others)}"
         yield from (f"write {entry.path}" for entry in needs.files.entries)
