@@ -8,7 +8,7 @@ from pyinfra import host
 
 from vllm_fleet.operations import all_hosts_here
 from vllm_fleet.planner import on_host
-from vllm_fleet.roles import base, engine, firewall, gateway, model_store, monitoring, runtime
+from vllm_fleet.roles import base, engine, firewall, gateway, model_store, monitoring, nvidia, runtime
 from vllm_fleet.schema.host import GATEWAY, GPU
 
 fleet = host.data.fleet
@@ -18,6 +18,7 @@ engines = on_host(placements, host.name)
 
 base.apply()
 firewall.apply(fleet, placements)
+nvidia.apply(fleet, placements)
 
 if engines:
     runtime.apply(fleet, here, engines)

@@ -100,6 +100,7 @@ if _lab:
             docker_repository=AptRepository(line=_lab["docker_apt"]["source"], packages=_lab["docker_apt"]["packages"])
             if _lab["docker_apt"]
             else None,
+            nvidia_packages=[AptRepository(line=_lab["nvidia_apt"]["source"], packages=_lab["nvidia_apt"]["packages"])],
         ),
     )
 

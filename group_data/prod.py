@@ -6,7 +6,18 @@ Secrets are named, not written: they are read when a deploy runs.
 
 from inventories import prod as _inventory
 from vllm_fleet.planner import place as _place
-from vllm_fleet.schema import Container, Fleet, Gateway, Hub, Monitoring, Secret, Service, hosts_of
+from vllm_fleet.schema import (
+    Container,
+    Fleet,
+    Gateway,
+    Hub,
+    Monitoring,
+    NvidiaNetwork,
+    Secret,
+    Service,
+    Versions,
+    hosts_of,
+)
 
 # One image for all engines, by digest. Print yours with:
 #   skopeo inspect --format '{{.Digest}}' docker://docker.io/vllm/vllm-openai:v0.33.0
@@ -63,6 +74,13 @@ fleet = Fleet(
         page_webhook=Secret(env="PAGE_WEBHOOK"),
         ticket_webhook=Secret(env="TICKET_WEBHOOK"),
         watchdog_webhook=Secret(env="WATCHDOG_WEBHOOK"),
+    ),
+    versions=Versions(
+        # Another branch or version is a rolling upgrade: each host is drained, rebooted, looked at and admitted again.
+        nvidia_driver=580,
+        # From NVIDIA, for each host's own distribution; [AptRepository(...)] for a mirror, None if you install drivers
+        # yourself. The keys are files that you have compared with NVIDIA's fingerprints.
+        nvidia_packages=NvidiaNetwork(driver_key="keys/nvidia-driver.asc", toolkit_key="keys/nvidia-toolkit.asc"),
     ),
 )
 

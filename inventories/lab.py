@@ -8,17 +8,21 @@ if not _lab:
     raise _ConfigError("the lab is not up; run `make lab` first")
 
 
-def _host(name: str) -> tuple[str, dict]:
+# simulated by packages of the lab's own, with NVIDIA's names (lab/nvidia)
+_GPUS = {"gpus": 8, "gpu": "h200-sxm"}
+
+
+def _host(name: str, **data: object) -> tuple[str, dict]:
     connection = {
         "ssh_hostname": _lab["hosts"][name],
         "ssh_user": _lab["ssh"]["user"],
         "ssh_key": _lab["ssh"]["key"],
         "ssh_known_hosts_file": _lab["ssh"]["known_hosts"],
     }
-    return (name, {"address": _lab["hosts"][name], "interface": "host0", **connection})
+    return (name, {"address": _lab["hosts"][name], "interface": "host0", **connection, **data})
 
 
-gpu = [_host("gpu-1"), _host("gpu-2")]
+gpu = [_host("gpu-1", **_GPUS), _host("gpu-2", **_GPUS)]
 
 gateway = [_host("ops-1")]
 

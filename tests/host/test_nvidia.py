@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.host.machine import Machine
-from vllm_fleet.driver.found import CDI, LOADED
+from vllm_fleet.driver.found import CDI, LOADED, drained_note
 from vllm_fleet.render import tuning
 from vllm_fleet.render.nvidia import DRIVER_PACKAGES, FABRIC_MANAGER
 
@@ -39,7 +39,9 @@ def test_every_declared_gpu_is_visible(driven: Machine) -> None:
 
 def test_no_upgrade_moves_the_driver(driven: Machine) -> None:
     branch = f"{driven.fleet.versions.nvidia_driver}."
-    ours = {name: want for name, (version, want) in _installed(driven).items() if version.split(":")[-1].startswith(branch)}
+    ours = {
+        name: want for name, (version, want) in _installed(driven).items() if version.split(":")[-1].startswith(branch)
+    }
     assert ours
     assert set(ours.values()) == {"hold"}
 
@@ -70,3 +72,7 @@ def test_nouveau_is_kept_out(driven: Machine) -> None:
 def test_kernel_settings_are_in_force_where_the_kernel_is_the_hosts_own(driven: Machine) -> None:
     assert driven.shell.file(tuning.SYSCTL.path).content_string == tuning.SYSCTL.content
     assert driven.succeeds(tuning.applied())
+
+
+def test_no_server_stays_drained(driven: Machine) -> None:
+    assert not driven.succeeds(f"[ -s {drained_note()} ]")

@@ -1,11 +1,11 @@
 """Another driver branch: host after host is drained, upgraded, rebooted, looked at and admitted, while others serve.
 
-The last test of the lab, for it leaves the hosts with the other branch; the next `make lab` brings the declared one back.
+The last test of the lab, for it leaves the hosts with the other branch; the next `make lab` brings the declared one
+back.
 """
 
 from __future__ import annotations
 
-import json
 import re
 
 import pytest
@@ -29,7 +29,7 @@ def test_another_branch_comes_host_by_host_without_a_failed_request(lab, changed
     assert set(traffic.codes) == {200}
     for host in HOSTS:
         assert " 595." in lab.ssh(host, MODULE)
-        assert "driver: nvidia 595." in lab.ssh(host, "cat /etc/cdi/nvidia.yaml").replace("library: ", "") or True
+        assert "libnvidia-ml.so.595." in lab.ssh(host, "cat /etc/cdi/nvidia.yaml")
     # the second went down when the first was back
     order = [line for line in said.splitlines() if re.search(r"\[gpu-\d\].* (reboots|chat: answers)", line)]
     hosts = [re.search(r"gpu-\d", line)[0] for line in order]
@@ -38,4 +38,5 @@ def test_another_branch_comes_host_by_host_without_a_failed_request(lab, changed
     code, said = deploy(project)
     assert code == 0
     totals = re.search(r"Grand total +(\d+) +- +- +(\d+)", said)
-    assert totals and totals[1] == totals[2], said[-3000:]
+    assert totals is not None
+    assert totals[1] == totals[2], "every operation has nothing to do"

@@ -157,6 +157,7 @@ def healthy_facts(gpus: int, engines: dict[str, dict[str, str]], lib: Nvml | Non
         ),
         "cdi": [{"path": "/etc/cdi/nvidia.yaml", "modified": 1790000000.0, **(parse.cdi(cdi_text(gpus)) or {})}],
         "packages": parse.packages(PACKAGES),
+        "peers": [{"pci": f"0000:{6 + number:02x}:00.0", "iommu": "identity", "acs": []} for number in range(gpus)],
         "reboot": {"required": False, "packages": []},
         "xids": {"complete": True, "seen": []},
         "clock": parse.clock(TIMEDATECTL),

@@ -17,7 +17,7 @@ import pytest
 from pyinfra.api.exceptions import PyinfraError
 
 from tests.unit.deploys import GROUP, OWNER, Apply, Deploy, Systemd, applier, directory, file, mode_of, staged
-from vllm_fleet import operations, paths
+from vllm_fleet import packages, paths
 from vllm_fleet.operations import require, run_unless, tree
 from vllm_fleet.render.files import Entry, Link
 from vllm_fleet.tree import Tree, Unit, archive
@@ -203,7 +203,7 @@ def test_package_lists_are_read_once_a_day(
 ) -> None:
     noted, stamp = tmp_path / "noted", tmp_path / "state" / "apt-updated"
     systemd.program("apt-get", f'#!/bin/sh\nfor last; do :; done; echo "$1 $last $DEBIAN_FRONTEND" >> {noted}\n')
-    monkeypatch.setattr(operations, "_STAMP", str(stamp))
+    monkeypatch.setattr(packages, "STAMP", str(stamp))
     for age_hours, lists_are_read in [(None, True), (0, False), (25, True), (0, False)]:
         if age_hours is not None:
             then = stamp.stat().st_mtime - age_hours * 3600

@@ -13,7 +13,8 @@ import pytest
 from pyinfra.api.exceptions import PyinfraError
 
 from tests.unit.deploys import Apply, Deploy, Systemd, applier
-from vllm_fleet import operations, paths
+from vllm_fleet import paths
+from vllm_fleet.engine.weights import archive_path
 from vllm_fleet.operations import await_engines, fetch_weights, prove_fabric, remove_engines, run_unless
 from vllm_fleet.roles import engine
 from vllm_fleet.schema import Archive, Hub, Secret
@@ -51,7 +52,7 @@ def test_weights_are_fetched_once_with_a_token_that_does_not_stay(
 def test_an_archive_is_sent_before_it_is_unpacked(apply: Apply, tmp_path: Path) -> None:
     (tmp_path / "model.tar").write_text("weights")
     source = Archive(name="org/tiny", path=str(tmp_path / "model.tar"), sha256="e1" * 32)
-    sent = Path(operations.archive_path(source))
+    sent = Path(archive_path(source))
     try:
         assert apply(
             fetch_weights, source=source, command=f"mv {sent} {tmp_path}/there", complete=f"[ -f {tmp_path}/there ]"

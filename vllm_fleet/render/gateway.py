@@ -7,6 +7,7 @@ import json
 import shlex
 from functools import partial
 
+from vllm_fleet.network import admin
 from vllm_fleet.network.gateway import Backend, backends, endpoint
 from vllm_fleet.planner.placement import Placement
 from vllm_fleet.render.files import File, fill
@@ -33,6 +34,7 @@ def gateway_config(fleet: Fleet, placements: list[Placement], host: Host) -> Fil
     content = fill(
         "haproxy.cfg.j2",
         gateway=fleet.gateway,
+        admin_socket=admin.SOCKET,
         backends=served,
         client_keys=CLIENT_KEYS,
         engine_keys=ENGINE_KEYS,

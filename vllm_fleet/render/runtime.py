@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 
+from vllm_fleet.render.apt import only, preferences_file, source_files
 from vllm_fleet.render.files import File
 from vllm_fleet.schema import AptRepository, Versions
-from vllm_fleet.schema.versions import KEYRING
 
 
 def daemon_file(versions: Versions) -> File:
@@ -25,14 +25,5 @@ def daemon_file(versions: Versions) -> File:
 
 
 def repository_files(repository: AptRepository) -> list[File]:
-    """The source, its key, and pins: the named packages win over the distribution's, all others stay out."""
-
-    def pin(packages: str, priority: int) -> str:
-        return f'Package: {packages}\nPin: origin "{repository.origin}"\nPin-Priority: {priority}\n'
-
-    files = [
-        File("/etc/apt/sources.list.d/vllm-fleet-docker.list", f"{repository.line}\n"),
-        # 1: known, but never chosen by itself
-        File("/etc/apt/preferences.d/vllm-fleet-docker", pin("*", 1) + "\n" + pin(" ".join(repository.packages), 990)),
-    ]
-    return [*files, File(KEYRING, repository.key)] if repository.key else files
+    """Docker's own source; the named packages win over the distribution's, all others stay out."""
+    return [*source_files("docker", repository), preferences_file("docker", only(repository, repository.packages))]

@@ -50,8 +50,9 @@ def containers(fleet: Fleet, here: Host, images: list[str]) -> None:
         require(
             name="GPUs are visible as CDI devices",
             test="ls /etc/cdi/ /var/run/cdi/ | grep nvidia",
-            message=f"{here.name}: declares {here.gpus} GPUs but has no CDI specification; install the NVIDIA driver "
-            "and nvidia-container-toolkit, then run `nvidia-ctk cdi generate --output=/etc/cdi/nvidia.yaml`",
+            message=f"{here.name}: declares {here.gpus} GPUs but has no CDI specification; set "
+            "versions.nvidia_packages, or install driver and nvidia-container-toolkit yourself and run `nvidia-ctk cdi "
+            "generate --output=/etc/cdi/nvidia.yaml`",
         )
     for image in host.loop(images):
         run_unless(

@@ -13,7 +13,7 @@ from .gateway import Gateway
 from .host import GATEWAY, GPU, MONITORING, Host
 from .monitoring import Monitoring
 from .service import EXAMPLE_DIGEST, Container, Service
-from .versions import Versions
+from .versions import NvidiaNetwork, Versions
 from .weights import Hub
 
 
@@ -61,10 +61,13 @@ class Fleet(Model):
         return {name: secret.read(f"monitoring.{name}_webhook") for name, secret in declared.items() if secret}
 
     def check_deployable(self) -> None:
-        """What only a deploy needs, looked at before it connects: every secret is there, every image is a real one."""
+        """What only a deploy needs, looked at before it connects: every secret and key is there, every image a real
+        one."""
         self.engine_keys()
         self.client_keys()
         self.webhooks()
+        if isinstance(self.versions.nvidia_packages, NvidiaNetwork):
+            self.versions.nvidia_packages.read_keys()
         for service in self.services:
             path = f"services.{service.name}"
             if isinstance(service.model, Hub) and service.model.token:

@@ -33,6 +33,8 @@ class Host(Model):
     """What the GPUs are, by a name of the catalogue (schema/gpu.py): `h100-sxm`."""
     nvlink_groups: list[list[int]] = []
     """Which GPUs NVLink joins, where it does not join all: `[[0, 1], [2, 3]]` for bridged pairs."""
+    nvswitch: bool | None = None
+    """Whether NVSwitches join its GPUs, which then need the fabric manager. None: see `has_nvswitch`."""
     numa_nodes: list[list[int]] = []
     """Which GPUs hang on the same processor: `[[0, 1, 2, 3], [4, 5, 6, 7]]`; `nvidia-smi topo -m` shows it."""
     interface: str | None = None
@@ -95,6 +97,14 @@ class Host(Model):
     def joined_by(self) -> Fabric:
         """The fabric between this host and others: the declared one, else InfiniBand where HCAs are named."""
         return self.fabric or ("infiniband" if self.infiniband else "ethernet")
+
+    @property
+    def has_nvswitch(self) -> bool:
+        """As declared; else whether it has 8 or more GPUs with NVLink: HGX boards of 8 and 16 join them by switches,
+        those of 4 directly (Fabric Manager user guide, "NVSwitch-based systems")."""
+        if self.nvswitch is not None:
+            return self.nvswitch
+        return self.gpus >= 8 and self.card is not None and self.card.nvlink_bandwidth is not None
 
     @property
     def card(self) -> Gpu | None:

@@ -29,7 +29,11 @@ RECOVERY_ACTIONS = {
 def answering(case: Case) -> Iterator[Finding]:
     """NVML must start; a library apart from its module is told of by its versions."""
     found, mismatch = case.facts["nvml"], "LIB_RM_VERSION_MISMATCH"
-    if case.module is None or case.unread("nvml"):
+    if case.unread("nvml"):  # a driver that hangs: engines will, too
+        why = case.facts["unread"]["nvml"]
+        yield case.error("gpus", f"NVML: {why}", "read `journalctl -k -b | grep NVRM`, then drain and reboot")
+        return
+    if case.module is None:
         return
     if found is None:
         yield case.error(
@@ -174,7 +178,7 @@ def throttling(case: Case) -> Iterator[Finding]:
             yield case.warning(path, "are held down by the power brake", "look at the power supplies and their feeds")
 
 
-RULES: tuple[Rule, ...] = (
+HARDWARE: tuple[Rule, ...] = (
     answering,
     all_visible,
     reachable,
@@ -182,8 +186,8 @@ RULES: tuple[Rule, ...] = (
     ecc,
     row_remap,
     recovery,
-    *xids.RULES,
     pcie,
     nvlinks,
-    throttling,
 )
+"""What a GPU is or lacks, whatever runs on it."""
+RULES: tuple[Rule, ...] = (*HARDWARE, *xids.RULES, throttling)

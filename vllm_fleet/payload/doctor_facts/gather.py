@@ -15,7 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from . import nvml, parse
+from . import nvml, parse, pci
 from .deadline import Source, ask
 from .machine import Machine
 
@@ -177,6 +177,7 @@ FACTS: dict[str, tuple[Callable[[Machine], Any], float]] = {
     "toolkit": (toolkit, 4),
     "cdi": (cdi, 4),
     "packages": (packages, 4),
+    "peers": (pci.peers, 4),
     "reboot": (reboot, 4),
     "xids": (xids, 2 * XID_SECONDS + 1),
     "clock": (clock, 4),
