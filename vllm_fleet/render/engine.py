@@ -34,7 +34,7 @@ def unit_file(placement: Placement) -> File:
             stop=shlex.join(stop_command(placement)),
             user=paths.SERVICE_USER,
             drain_seconds=service.drain_seconds,
-            memlock=service.device == "cuda",
+            gpus=service.device == "cuda",
         ),
     )
 
