@@ -15,7 +15,7 @@ def serve_arguments(placement: Placement) -> list[str]:
     """Everything after `vllm serve` for one engine: model first (the image's entrypoint takes it so), then options.
 
     The API key is not here: it stands in the file given with `--config` (vllm-facts section 4: an argument shows in
-    `ps`, an environment variable in `docker inspect`).
+    `ps`, an environment variable in `docker inspect`). With Ray only rank 0 runs it.
     """
     service = placement.service
     arguments = [paths.model(service.model.directory_name)]
@@ -48,13 +48,19 @@ def _parallel(placement: Placement) -> list[str]:
     if service.expert_parallel:
         arguments.append("--enable-expert-parallel")
     if placement.spans_hosts:
-        arguments += _own_ranks(placement) if service.data_parallel_over_hosts else _one_rank(placement)
+        arguments += _over_hosts(placement)
         if "distributed-timeout-seconds" not in service.options:
             # defaults are 600 s (NCCL) and 1800 s (gloo): a group whose peer is gone would hang that long
             arguments += ["--distributed-timeout-seconds", "300"]
-        if not placement.head:
+        if not placement.head and service.executor == "mp":
             arguments.append("--headless")
     return arguments
+
+
+def _over_hosts(placement: Placement) -> list[str]:
+    if placement.service.executor == "ray":
+        return ["--distributed-executor-backend", "ray"]
+    return _own_ranks(placement) if placement.service.data_parallel_over_hosts else _one_rank(placement)
 
 
 def _one_rank(placement: Placement) -> list[str]:

@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 
 from vllm_fleet import paths
 from vllm_fleet.engine.argv import serve_arguments
+from vllm_fleet.engine.ray import member_command
 from vllm_fleet.planner.placement import Placement
 from vllm_fleet.schema import Container, Venv
 from vllm_fleet.schema.host import RDMA
@@ -22,9 +23,17 @@ def container_name(placement: Placement) -> str:
 def start_command(placement: Placement) -> list[str]:
     """The whole argv: what makes the container, or the engine's main process itself."""
     runtime = placement.service.runtime
+    with_ray = placement.service.executor == "ray"
     if isinstance(runtime, Container):
-        return [*_docker_create(placement, runtime), *serve_arguments(placement)]
-    return [f"{venv_directory(runtime)}/bin/vllm", "serve", *serve_arguments(placement)]
+        create = _docker_create(placement)
+        if with_ray:
+            program, *arguments = member_command(placement)
+            return [*create, "--entrypoint", program, runtime.image, *arguments]
+        return [*create, runtime.image, *serve_arguments(placement)]
+    programs = f"{venv_directory(runtime)}/bin/"
+    if with_ray:
+        return member_command(placement, programs)
+    return [f"{programs}vllm", "serve", *serve_arguments(placement)]
 
 
 def stop_command(placement: Placement) -> list[str]:
@@ -54,7 +63,7 @@ def venv_command(directory: str, venv: Venv) -> str:
     )
 
 
-def _docker_create(placement: Placement, runtime: Container) -> list[str]:
+def _docker_create(placement: Placement) -> list[str]:
     instance = placement.instance
     model = paths.model(placement.service.model.directory_name)
     return [
@@ -66,7 +75,6 @@ def _docker_create(placement: Placement, runtime: Container) -> list[str]:
         "--volume", f"{paths.secret(instance)}:{paths.secret(instance)}:ro",
         "--volume", f"{paths.cache(instance)}:{paths.cache(instance)}",
         *container_devices(placement),
-        runtime.image,
     ]  # fmt: skip
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from vllm_fleet import paths
+from vllm_fleet.engine.ray import ray_environment
 from vllm_fleet.planner.placement import Placement
 from vllm_fleet.schema import Host, Venv
 
@@ -36,6 +37,8 @@ def environment(placement: Placement) -> dict[str, str]:
         values |= {"CUDA_VISIBLE_DEVICES": ",".join(map(str, inside))}
     if placement.spans_hosts:
         values |= _between_hosts(placement)
+    if placement.service.executor == "ray":
+        values |= ray_environment(placement)
     return values | placement.service.env
 
 

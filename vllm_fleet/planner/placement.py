@@ -60,11 +60,18 @@ class Placement:
         return self.service.data_parallel_rpc_port + self.head_slot
 
     @property
+    def ray_port(self) -> int:
+        """Of rank 0."""
+        return self.service.ray_port + self.head_slot
+
+    @property
     def meeting_port(self) -> int | None:
-        """Whichever of the two the engines of this replica use; None on one host."""
+        """Whichever of the three the engines of this replica use; None on one host."""
         if not self.spans_hosts:
             return None
-        return self.data_parallel_rpc_port if self.service.data_parallel_over_hosts else self.master_port
+        if self.service.data_parallel_over_hosts:
+            return self.data_parallel_rpc_port
+        return self.ray_port if self.service.executor == "ray" else self.master_port
 
     @property
     def group_port(self) -> int:
@@ -83,7 +90,15 @@ class Placement:
     @property
     def endpoint(self) -> str:
         """`address:port` of the replica's API, which rank 0 serves; an IPv6 address in brackets."""
-        address, port = self.members[0].address, self.service.port + self.head_slot
+        return self._of_head(self.service.port + self.head_slot)
+
+    @property
+    def ray_address(self) -> str:
+        """The same of its Ray cluster."""
+        return self._of_head(self.ray_port)
+
+    def _of_head(self, port: int) -> str:
+        address = self.members[0].address
         return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
 
 
@@ -92,7 +107,8 @@ def place(fleet: Fleet) -> list[Placement]:
 
     Each replica goes to the allowed hosts that run fewest engines of its service (ties: the order in which the
     service names them) and have its GPUs free, so replicas spread before they share a host.
-    Raises ConfigError when GPUs run out, two engines' ports meet, or a model cannot be split so.
+    Raises ConfigError when GPUs run out, two engines' ports meet, a model cannot be split so, or Ray would give its
+    ranks other GPUs.
     """
     free = {host.name: list(range(host.gpus)) for host in fleet.hosts}
     placed: list[Placement] = []
@@ -139,6 +155,7 @@ def _place_service(fleet: Fleet, service: Service, free: dict[str, list[int]]) -
         names = _pick_hosts(service, running, free)
         for rank, name in enumerate(names):
             gpus = _pick_gpus(service, fleet.host(name), free[name])
+            _check_order(service, name, gpus)
             free[name] = [gpu for gpu in free[name] if gpu not in gpus]
             chosen.append((replica, rank, names, name, gpus))
             running[name] += 1
@@ -182,6 +199,15 @@ def _pick_gpus(service: Service, host: Host, free: list[int]) -> tuple[int, ...]
         chosen += group
         left = [gpu for gpu in left if gpu not in group]
     return tuple(chosen)
+
+
+def _check_order(service: Service, name: str, gpus: tuple[int, ...]) -> None:
+    """RayExecutorV2 gives the GPUs of a host to its ranks in ascending order (0.32 and 0.33)."""
+    if service.executor == "ray" and list(gpus) != sorted(gpus):
+        raise ConfigError(
+            f"services.{service.name}.executor: 'ray' takes the GPUs of {name} in ascending order, but its NVLink or "
+            f"NUMA groups ask for {', '.join(map(str, gpus))}; use 'mp'"
+        )
 
 
 def _islands(host: Host, free: list[int], size: int) -> Iterator[list[int]]:

@@ -102,6 +102,9 @@ def topology_reasons(placement: Placement) -> Iterator[str]:
         across = service.nodes > 1 and not service.data_parallel_over_hosts
         between = f"hosts over {between_hosts}" if across else "GPUs"
         yield f"pipeline parallel {service.pipeline_parallel_size} between {between}: one activation a step"
+    if service.executor == "ray" and service.nodes > 2:
+        # by the number Ray gave the node (get_bundles_sorted_by_node in v1/executor/ray_utils.py, 0.32 and 0.33)
+        yield "Ray orders the hosts: the first runs the first ranks, the others follow in no order of ours"
     if service.data_parallel_over_hosts:
         yield (
             f"data parallel {service.data_parallel_size} over {service.nodes} hosts: that many engines behind rank 0's "

@@ -148,6 +148,8 @@ class Fleet(Model):
             yield service.port, f"services.{service.name}.port"
             if service.data_parallel_over_hosts:
                 yield service.data_parallel_rpc_port, f"services.{service.name}.data_parallel_rpc_port"
+            elif service.executor == "ray":
+                yield service.ray_port, f"services.{service.name}.ray_port"
             elif service.nodes > 1:
                 yield service.master_port, f"services.{service.name}.master_port"
             if service.nodes > 1:

@@ -24,6 +24,7 @@ OWNED_OPTIONS: dict[str, str] = {
     "data-parallel-rpc-port": "data_parallel_rpc_port",
     "enable-expert-parallel": "expert_parallel",
     "nnodes": "nodes",
+    "distributed-executor-backend": "executor",
     "max-model-len": "max_model_len",
     "gpu-memory-utilization": "gpu_memory_utilization",
     "dtype": "dtype",
@@ -36,7 +37,7 @@ OWNED_OPTIONS: dict[str, str] = {
     "shutdown-timeout": "drain_seconds",
 }
 _PLACED_OPTIONS = {
-    *("host", "node-rank", "master-addr", "headless", "config", "revision", "distributed-executor-backend"),
+    *("host", "node-rank", "master-addr", "headless", "config", "revision"),
     *("data-parallel-size-local", "data-parallel-start-rank", "data-parallel-rank", "data-parallel-address"),
     # one port a replica is what the gateway knows: rank 0 spreads requests over all data parallel ranks
     *("data-parallel-external-lb", "data-parallel-hybrid-lb", "data-parallel-multi-port-external-lb"),
@@ -51,6 +52,7 @@ FORBIDDEN_ENV: dict[str, str] = {
     "VLLM_SERVER_DEV_MODE": "it opens weight updates and remote calls to anyone who reaches the port; remove it",
     "HF_TOKEN": "engines run offline; put the token into model=Hub(..., token=Secret(...))",
     "VLLM_HOST_IP": "it is the host's declared address; set the host's address in the inventory",
+    "RAY_ADDRESS": "it is the first host's address and ray_port; set those",
 }
 
 
@@ -105,6 +107,11 @@ class Venv(Model):
         return pinned[1].rstrip(".") if pinned else ""
 
     @property
+    def ray(self) -> bool:
+        """Whether the lock file pins Ray."""
+        return bool(re.search(r"^ray(?:\[[^]]*\])? *(?:==|@)", self.lock(), re.MULTILINE))
+
+    @property
     def cuda(self) -> str:
         """vLLM's wheels on the package index are built for this CUDA (vLLM 0.32 and 0.33)."""
         return "13.0"
@@ -137,6 +144,8 @@ class Service(Model):
     """Whether the GPUs of a replica hold whole experts (of a model that has them), instead of a slice of each."""
     nodes: Annotated[int, Field(ge=1)] = 1
     """Hosts that one replica spans."""
+    executor: Literal["mp", "ray"] = "mp"
+    """What runs the workers of a replica that spans hosts: vLLM itself, or Ray, which the runtime must then hold."""
 
     max_model_len: Annotated[int, Field(ge=1)] | None = None
     gpu_memory_utilization: Annotated[float, Field(gt=0, le=1)] = 0.92
@@ -153,6 +162,8 @@ class Service(Model):
     port: Port = 8000
     master_port: Port = 29501
     """Where the engines of a model that spans hosts find each other, on its first host."""
+    ray_port: Port = 29520
+    """The same, in place of master_port, with Ray: where its cluster is joined."""
     data_parallel_rpc_port: Port = 29550
     """The same, in place of master_port, where each host has data parallel ranks of its own."""
     group_port: Port = 29400
@@ -231,4 +242,22 @@ class Service(Model):
             raise FieldError("hosts", "names a host twice; use replicas to run several engines on one host")
         if self.nodes > len(self.hosts):
             raise FieldError("nodes", f"{self.nodes} hosts a replica, but hosts names {len(self.hosts)}; add hosts")
+        return self
+
+    @model_validator(mode="after")
+    def _ray(self) -> Service:
+        if self.executor == "mp":
+            return self
+        if self.nodes == 1:
+            raise FieldError("executor", "'ray' is for a replica that spans hosts; remove it, or set nodes")
+        if self.device == "cpu":
+            raise FieldError("executor", "'ray' does not run vLLM on CPU; use 'mp'")
+        if self.data_parallel_size > 1:
+            raise FieldError("executor", "'ray' is not for data parallel ranks here; use 'mp'")
+        if isinstance(self.runtime, Venv) and not self.runtime.ray:
+            raise FieldError(
+                "runtime.requirements",
+                f"{self.runtime.requirements} does not pin ray, which vLLM does not bring; add it to the lock file, or "
+                "use executor='mp'",
+            )
         return self

@@ -52,6 +52,13 @@ FAILURES: tuple[Failure, ...] = (
     ),
     # dash, which runs the release's `start`
     Failure(r"start: \d+: exec: (?P<program>\S+): not found", "{program} is missing", "deploy again", final=True),
+    # dash, bash and runc: rank 0 and the others of a service with Ray
+    Failure(
+        r'^(?:sh|start): (?:line )?\d+: (?:\S*/)?ray: (?:command )?not found|exec: "ray": executable file not found',
+        "its image has no Ray, which vLLM does not bring",
+        "use an image that holds ray, or executor='mp'",
+        final=True,
+    ),
     # docker/cli
     Failure(r"Cannot connect to the Docker daemon", "Docker does not run", "see systemctl status docker"),
     # errno ENOSPC; dockerd and containerd pass the same text on
@@ -207,9 +214,11 @@ FAILURES: tuple[Failure, ...] = (
 )
 
 _ANSI = re.compile(r"\x1b\[[0-9;]*m")
-# logger.py: `(VllmWorker-0 pid=123) ERROR 11-21 08:07:00 [core.py:1202] message`
+# logger.py: `(VllmWorker-0 pid=123) ERROR 11-21 08:07:00 [core.py:1202] message`; through Ray
+# `(EngineCore pid=123) (RayWorkerProc pid=456, ip=10.0.1.2) ERROR ...`
 _PREFIX = re.compile(
-    r"^(?:\([^()]+ pid=\d+\) )?(?:(?P<level>DEBUG|INFO|WARNING|ERROR|CRITICAL) \d\d-\d\d [\d:]{8} \[[^\]]+\] )?"
+    r"^(?:\([^()]+ pid=\d+(?:, ip=[^()]+)?\) )*"
+    r"(?:(?P<level>DEBUG|INFO|WARNING|ERROR|CRITICAL) \d\d-\d\d [\d:]{8} \[[^\]]+\] )?"
 )
 _TELLS = re.compile(
     r"^[\w.]*(?:Error|Exception)\b|^\s+Value error, |\berror: |^docker: |Error response from daemon|"
