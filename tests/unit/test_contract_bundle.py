@@ -23,7 +23,8 @@ ROOT = Path(__file__).parents[2]
 def fleets() -> list[Fleet]:
     examples = [runpy.run_path(str(ROOT / "group_data" / f"{name}.py"))["fleet"] for name in ("prod", "single")]
     cpu = [one.model_copy(update={"device": "cpu"}) for one in example_fleet().services[:2]]
-    return [*examples, example_fleet(), example_fleet(services=cpu)]
+    with_ray = [one.model_copy(update={"executor": "ray"}) for one in example_fleet().services if one.nodes > 1]
+    return [*examples, example_fleet(), example_fleet(services=cpu), example_fleet(services=with_ray)]
 
 
 def with_version(fleet: Fleet, version: str) -> Fleet:
@@ -34,7 +35,7 @@ def with_version(fleet: Fleet, version: str) -> Fleet:
 
 
 @pytest.mark.parametrize("version", VERSIONS)
-@pytest.mark.parametrize("fleet", fleets(), ids=["prod", "single", "example", "cpu"])
+@pytest.mark.parametrize("fleet", fleets(), ids=["prod", "single", "example", "cpu", "ray"])
 def test_examples_have_no_problem(fleet: Fleet, version: str) -> None:
     fleet = with_version(fleet, version)
     assert check_fleet(fleet, place(fleet), used_metrics()) == []

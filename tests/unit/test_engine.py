@@ -1,6 +1,8 @@
 """The command line, environment and release of an engine, compared whole."""
 
 import hashlib
+import json
+import os
 import subprocess
 from typing import Any
 
@@ -10,7 +12,7 @@ from tests.unit.test_schema import IMAGE, OPS_1, fleet, service
 from vllm_fleet.engine.argv import serve_arguments
 from vllm_fleet.engine.command import start_command
 from vllm_fleet.engine.environment import environment
-from vllm_fleet.engine.release import release
+from vllm_fleet.engine.release import Release, release
 from vllm_fleet.engine.weights import fetch_command
 from vllm_fleet.planner import Placement, place
 from vllm_fleet.render.engine import secret_file, unit_file
@@ -170,6 +172,108 @@ def test_whole_experts_over_two_hosts_without_data_parallel_ranks():
         "--master-addr", "10.0.1.1", "--master-port", "29501", "--distributed-executor-backend", "mp",
         "--distributed-timeout-seconds", "300", "--headless",
     )  # fmt: skip
+
+
+SPANNING = {"hosts": ["gpu-1", "gpu-2"], "nodes": 2, "tensor_parallel_size": 8, "pipeline_parallel_size": 2}
+NODE = (
+    "--num-gpus", "8", "--object-store-memory", "1073741824", "--min-worker-port", "0", "--max-worker-port", "0",
+    "--dashboard-agent-listen-port", "0",
+)  # fmt: skip
+
+
+def on_ray(**changes: Any) -> list[Placement]:
+    """The engines of a service over both hosts, with Ray."""
+    return place(fleet(service(executor="ray", **{**SPANNING, **changes}), hosts=[*NODES, OPS_1]))
+
+
+def test_with_ray_rank_0_starts_a_cluster_and_becomes_vllm():
+    command = start_command(on_ray()[0])
+    sh = command.index("--entrypoint")
+    assert command[sh:] == [
+        "--entrypoint", "sh", IMAGE.image, "-c",
+        "trap exit INT; ray start --head --port 29520 --include-dashboard false --node-ip-address 10.0.1.1 "
+        f'{" ".join(NODE)} && exec vllm serve "$@"',
+        "sh",
+        *whole_argv(
+            "meta-llama/Llama-3.1-8B-Instruct", 1, "--tensor-parallel-size", "8", "--pipeline-parallel-size", "2",
+            "--distributed-executor-backend", "ray", "--distributed-timeout-seconds", "300",
+        ),
+    ]  # fmt: skip
+    with_mp = start_command(place(fleet(service(**SPANNING), hosts=[*NODES, OPS_1]))[0])
+    assert command[:sh] == with_mp[: with_mp.index(IMAGE.image)]
+
+
+def test_with_ray_the_other_ranks_only_join():
+    head, follower = on_ray()
+    command = start_command(follower)
+    assert command[command.index("--entrypoint") :] == [
+        "--entrypoint", "ray", IMAGE.image,
+        "start", "--address", "10.0.1.1:29520", "--node-ip-address", "10.0.1.2", *NODE, "--block",
+    ]  # fmt: skip
+    assert environment(follower) == COMMON | {
+        "VLLM_HOST_IP": "10.0.1.2",
+        "NCCL_SOCKET_IFNAME": "=eth1",
+        "GLOO_SOCKET_IFNAME": "eth1",
+        "NCCL_IB_HCA": "mlx5_0",
+        "RAY_ADDRESS": "10.0.1.1:29520",
+        "RAY_USAGE_STATS_ENABLED": "0",
+    }
+    assert environment(head) == environment(follower) | {"VLLM_HOST_IP": "10.0.1.1"}
+
+
+def test_with_ray_a_venv_starts_the_same_from_its_own_programs(tmp_path):
+    lock = tmp_path / "lock.txt"
+    lock.write_text(f"vllm==0.33.0 --hash=sha256:{'0' * 64}\nray==2.60.0 --hash=sha256:{'0' * 64}\n")
+    runtime = Venv(requirements=str(lock))
+    programs = f"/var/lib/vllm-fleet/venvs/{runtime.digest}/bin"
+    head, follower = on_ray(runtime=runtime, ray_port=6379)
+    assert start_command(head) == [
+        "sh", "-c",
+        f"trap exit INT; {programs}/ray start --head --port 6379 --include-dashboard false "
+        f'--node-ip-address 10.0.1.1 {" ".join(NODE)} && exec {programs}/vllm serve "$@"',
+        "sh", *serve_arguments(head),
+    ]  # fmt: skip
+    assert start_command(follower) == [
+        f"{programs}/ray", "start", "--address", "10.0.1.1:6379", "--node-ip-address", "10.0.1.2", *NODE, "--block",
+    ]  # fmt: skip
+    assert environment(follower)["CUDA_VISIBLE_DEVICES"] == "0,1,2,3,4,5,6,7"
+
+
+def test_members_of_a_group_with_ray_know_each_other_by_one_version():
+    engines = {json.loads(dict_of(release(one))["engine.json"])["group"]["version"] for one in on_ray()}
+    others = {json.loads(dict_of(release(one))["engine.json"])["group"]["version"] for one in on_ray(ray_port=6379)}
+    assert len(engines) == len(others) == 1
+    assert engines != others
+
+
+def dict_of(files: Release) -> dict[str, str]:
+    return {name: content for name, _, content in files.files}
+
+
+def test_what_ray_runs_is_sh_that_ends_where_ray_does_not_start(tmp_path):
+    """The release's own script, with stand-ins for ray and vllm."""
+    lock = tmp_path / "lock.txt"
+    lock.write_text(f"ray==2.60.0 --hash=sha256:{'0' * 64}\n")
+    runtime = Venv(requirements=str(lock))
+    script = dict_of(release(on_ray(runtime=runtime)[0]))["start"]
+    start = tmp_path / "start"
+    start.write_text(script.replace(f"/var/lib/vllm-fleet/venvs/{runtime.digest}/bin", str(tmp_path)))
+    for name, content in (("ray", 'exit "$RAY"'), ("vllm", "printf '%s\\n' \"$@\"")):
+        (tmp_path / name).write_text(f"#!/bin/sh\n{content}\n")
+        (tmp_path / name).chmod(0o755)
+    ran = [
+        subprocess.run(["sh", str(start)], env={**os.environ, "RAY": status}, capture_output=True, text=True)
+        for status in ("0", "3")
+    ]
+    assert [each.returncode for each in ran] == [0, 3]
+    assert ran[0].stdout.splitlines() == ["serve", *serve_arguments(on_ray(runtime=runtime)[0])]
+    assert ran[1].stdout == ""
+
+
+def test_an_ipv6_cluster_is_joined_in_brackets():
+    hosts = [Host(name=f"gpu-{n}", address=f"2001:db8::{n}", groups=("gpu",), gpus=8, interface="eth1") for n in (1, 2)]
+    follower = place(fleet(service(executor="ray", **SPANNING), hosts=[*hosts, OPS_1]))[1]
+    assert environment(follower)["RAY_ADDRESS"] == "[2001:db8::1]:29520"
 
 
 @pytest.mark.parametrize(

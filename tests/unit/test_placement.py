@@ -61,6 +61,10 @@ def test_replicas_over_hosts_meet_at_the_port_of_their_own_head():
         ("gpu-3", 1, 0, 0, 29501),
         ("gpu-1", 1, 1, 1, 29501),
     ]
+    with_ray = placed(spanning.model_copy(update={"executor": "ray"}))
+    assert [(p.replica, p.rank, p.meeting_port) for p in with_ray] == [
+        (0, 0, 29520), (0, 1, 29520), (1, 0, 29520), (1, 1, 29520),
+    ]  # fmt: skip
     ranks = spanning.model_copy(update={"pipeline_parallel_size": 1, "data_parallel_size": 2, "replicas": 3})
     assert [(p.replica, p.rank, p.meeting_port) for p in placed(ranks)] == [
         (0, 0, 29550), (0, 1, 29550), (1, 0, 29550), (1, 1, 29550), (2, 0, 29551), (2, 1, 29551),
@@ -73,6 +77,29 @@ def test_data_parallel_ranks_over_hosts_may_not_meet_at_another_services_port():
     other = service(name="b", served_name="b", port=8101)
     with pytest.raises(ConfigError, match=r"services\.b\.port: several engines of chat on gpu-1 also take port 8101"):
         placed(spanning, other)
+
+
+def test_ray_may_not_meet_at_another_services_port():
+    spanning = service(hosts=["gpu-1", "gpu-2"], nodes=2, pipeline_parallel_size=2, replicas=3, executor="ray")
+    other = service(name="b", served_name="b", port=29521)
+    with pytest.raises(ConfigError, match=r"services\.b\.port: several engines of chat on gpu-1 also take port 29521"):
+        placed(spanning, other)
+
+
+def test_with_ray_the_gpus_of_a_host_must_be_in_ascending_order():
+    hosts = [
+        Host(name=name, address=address, groups=("gpu",), gpus=8, interface="eth1", nvlink_groups=[[0, 4], [1, 5]])
+        for name, address in (("gpu-1", "10.0.1.1"), ("gpu-2", "10.0.1.2"))
+    ]
+    sizes = {"hosts": ["gpu-1", "gpu-2"], "nodes": 2, "tensor_parallel_size": 2, "pipeline_parallel_size": 4}
+    place(fleet(service(**sizes), hosts=[*hosts, OPS_1]))
+    place(fleet(service(executor="ray", **{**sizes, "pipeline_parallel_size": 2}), hosts=[*hosts, OPS_1]))
+    with pytest.raises(ConfigError) as caught:
+        place(fleet(service(executor="ray", **sizes), hosts=[*hosts, OPS_1]))
+    assert caught.value.message == (
+        "services.chat.executor: 'ray' takes the GPUs of gpu-1 in ascending order, but its NVLink or NUMA groups ask "
+        "for 0, 4, 1, 5; use 'mp'"
+    )
 
 
 def test_services_take_different_gpus_of_one_host():

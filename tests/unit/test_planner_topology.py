@@ -178,6 +178,16 @@ def test_the_wires_between_hosts_are_named():
     assert reasons(*efa, nodes=2, pipeline_parallel_size=2) == [between.format("EFA")]
 
 
+def test_the_hosts_that_ray_orders_are_not_ours_to_name():
+    hosts = [node(number) for number in (1, 2, 3)]
+    between = "pipeline parallel {} between hosts over TCP: one activation a step"
+    assert reasons(*hosts[:2], nodes=2, pipeline_parallel_size=2, executor="ray") == [between.format(2)]
+    assert reasons(*hosts, nodes=3, pipeline_parallel_size=3, executor="ray") == [
+        between.format(3),
+        "Ray orders the hosts: the first runs the first ranks, the others follow in no order of ours",
+    ]
+
+
 def test_each_host_of_data_parallel_ranks_has_whole_ones():
     two = placed(node(1), node(2), nodes=2, tensor_parallel_size=2, data_parallel_size=4)
     assert [rows(each) for each in two] == [

@@ -102,6 +102,7 @@ KNOWN = [
         False,
     ),
     ("/etc/vllm-fleet/engines/chat/current/start: 2: exec: /opt/vllm: not found", "/opt/vllm is missing", True),
+    ("sh: 1: ray: not found", "its image has no Ray, which vLLM does not bring", True),
     ("docker: Cannot connect to the Docker daemon at unix:///var/run/docker.sock.", "Docker does not run", False),
     ("OSError: [Errno 98] Address already in use", "its port is taken", False),
     (
@@ -240,6 +241,30 @@ def test_a_known_failure_is_told_from_a_start_that_ended(line: str, what: str, f
     assert found is not None
     assert (found.what, found.final) == (what, final)
     assert found.mend
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "sh: line 1: ray: command not found",
+        "sh: 1: /var/lib/vllm-fleet/venvs/0123456789ab/bin/ray: not found",
+        (
+            "Error response from daemon: failed to create task for container: failed to create shim task: OCI runtime "
+            "create failed: runc create failed: unable to start container process: error during container init: exec: "
+            '"ray": executable file not found in $PATH: unknown'
+        ),
+    ],
+)
+def test_a_missing_ray_is_told_on_every_member(line: str) -> None:
+    found = failures.failure_of([line, "group: rank 1 (gpu-2): its engine ended with status 127"])
+    assert found is not None
+    assert (found.what, found.final) == ("its image has no Ray, which vLLM does not bring", True)
+
+
+def test_a_line_that_came_through_ray_is_read_as_the_workers_own() -> None:
+    line = "(EngineCore pid=80) (RayWorkerProc pid=4711, ip=10.0.1.2) ERROR 11-21 08:07:00 [worker.py:1] torch failed"
+    assert failures.message(line) == "torch failed"
+    assert failures.error_lines([line]) == ["torch failed"]
 
 
 def test_every_failure_has_a_case() -> None:

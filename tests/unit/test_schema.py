@@ -58,8 +58,16 @@ def spanning(*sizes: dict[str, object]) -> list[Service]:
     ]
 
 
+ON_RAY = {"pipeline_parallel_size": 2, "executor": "ray"}
+
+
+def on_ray(**changes):
+    return service(**{"hosts": ["gpu-1", "gpu-2"], "nodes": 2, **ON_RAY, **changes})
+
+
 def test_services_over_the_same_hosts_meet_at_ports_of_their_own_kind():
     fleet(*spanning({"data_parallel_size": 2}, {"pipeline_parallel_size": 2}), hosts=PAIR)
+    fleet(*spanning(ON_RAY, {"pipeline_parallel_size": 2}), hosts=PAIR)
 
 
 def error_of(build):
@@ -108,6 +116,30 @@ def error_of(build):
         (
             lambda: service(options={"api-key": "x"}),
             "services.chat.options.api-key: is a field of the service; set api_key instead",
+        ),
+        (
+            lambda: service(options={"distributed-executor-backend": "ray"}),
+            "services.chat.options.distributed-executor-backend: is a field of the service; set executor instead",
+        ),
+        (
+            lambda: service(executor="ray"),
+            "services.chat.executor: 'ray' is for a replica that spans hosts; remove it, or set nodes",
+        ),
+        (
+            lambda: on_ray(device="cpu"),
+            "services.chat.executor: 'ray' does not run vLLM on CPU; use 'mp'",
+        ),
+        (
+            lambda: on_ray(pipeline_parallel_size=1, data_parallel_size=2),
+            "services.chat.executor: 'ray' is not for data parallel ranks here; use 'mp'",
+        ),
+        (
+            lambda: on_ray(env={"RAY_ADDRESS": "10.0.0.9:6379"}),
+            "services.chat.env.RAY_ADDRESS: it is the first host's address and ray_port; set those",
+        ),
+        (
+            lambda: fleet(*spanning(ON_RAY, ON_RAY), hosts=PAIR),
+            "services.b.ray_port: port 29520 on gpu-1 is also services.a.ray_port's; give one of them another port",
         ),
         (
             lambda: service(env={"VLLM_SERVER_DEV_MODE": "1"}),
@@ -279,3 +311,27 @@ def test_a_host_declared_twice_with_data_is_refused():
     data = {"address": "10.0.0.1"}
     inventory = SimpleNamespace(gpu=[("a", data)], gateway=[("a", data)])
     assert error_of(lambda: hosts_of(inventory)) == "hosts.a: declared twice with data; keep the data in one group"
+
+
+@pytest.mark.parametrize(
+    "line, held",
+    [
+        ("ray==2.60.0", True),
+        ("ray[default]==2.60.0", True),
+        ("ray @ https://wheels.example/ray-2.60.0.whl", True),
+        ("ray-lightning==0.3", False),
+        ("    # via ray", False),
+    ],
+)
+def test_ray_must_be_in_the_lock_file(tmp_path, line, held):
+    lock = tmp_path / "lock.txt"
+    lock.write_text(f"vllm==0.33.0 --hash=sha256:{'0' * 64}\n{line}\n")
+    runtime = Venv(requirements=str(lock))
+    service(runtime=runtime)
+    if held:
+        on_ray(runtime=runtime)
+    else:
+        assert error_of(lambda: on_ray(runtime=runtime)) == (
+            f"services.chat.runtime.requirements: {lock} does not pin ray, which vLLM does not bring; add it to the "
+            "lock file, or use executor='mp'"
+        )
