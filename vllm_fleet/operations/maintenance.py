@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import base64
 import json
-import shlex
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -40,7 +38,7 @@ REBOOT_SECONDS = 1800
 RECONNECT_SECONDS = 5
 FIT_SECONDS = 240
 """How long GPUs may take after a boot until all answer with all their links; the fabric manager trains these."""
-_DOCTOR_FACTS = Path(__file__).parent / "payload" / "doctor_facts"
+_DOCTOR_FACTS = Path(__file__).parents[1] / "payload" / "doctor_facts"
 
 
 @dataclass(frozen=True)
@@ -199,11 +197,10 @@ def _start_units(on: Host, driver: Driver) -> None:
 
 def _check_fitness(on: Host, fleet: Fleet, driver: Driver) -> None:
     """Every declared GPU is there, whole, and on the declared driver."""
-    program = base64.b64encode(remote.packed(_DOCTOR_FACTS)).decode()
-    command = f"python3 -B -P -c {shlex.quote(remote.LOADER)} {_DOCTOR_FACTS.name}"
+    facts = remote.package_task(_DOCTOR_FACTS)
     end = time.monotonic() + FIT_SECONDS
     while True:
-        findings = unfit(fleet, driver.host, json.loads("\n".join(run(on, command, stdin=program))))
+        findings = unfit(fleet, driver.host, json.loads("\n".join(run(on, facts.command, stdin=facts.stdin))))
         if not findings:
             return
         if time.monotonic() >= end:
