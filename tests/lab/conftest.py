@@ -78,7 +78,7 @@ class Lab:
 
 
 class Traffic:
-    """Ten requests a second at most in the background, their status codes kept; at most 600 of them."""
+    """Ten requests a second at most in the background, their status codes kept; at most 6000 of them."""
 
     def __init__(self, lab: Lab) -> None:
         self.lab = lab
@@ -87,7 +87,7 @@ class Traffic:
         self._thread = threading.Thread(target=self._run)
 
     def _run(self) -> None:
-        for _ in range(600):
+        for _ in range(6000):
             if self._stop.is_set():
                 return
             self.codes.append(self.lab.complete().status_code)

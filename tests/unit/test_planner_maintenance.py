@@ -25,7 +25,7 @@ def fleet(*services: Any) -> Fleet:
 def pair(name: str, *hosts: str, replicas: int = 1, port: int = 8200) -> Any:
     return service(
         name, LLAMA, hosts=[*hosts], nodes=2, tensor_parallel_size=2, replicas=replicas, port=port,
-        master_port=21_000 + port, served_name=name,
+        master_port=21_000 + port, group_port=22_000 + port, served_name=name,
     )  # fmt: skip
 
 
