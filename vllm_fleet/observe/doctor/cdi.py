@@ -13,8 +13,10 @@ GENERATE = "run `nvidia-ctk cdi generate --output={path}`"
 
 
 def _needed(case: Case) -> bool:
+    """By an engine of this host, or because a deploy makes one."""
     runs = [placement.service for placement in case.placements]
-    return any(isinstance(service.runtime, Container) and service.device == "cuda" for service in runs)
+    made = case.fleet.versions.nvidia_packages is not None
+    return made or any(isinstance(service.runtime, Container) and service.device == "cuda" for service in runs)
 
 
 def _used(case: Case) -> dict[str, Mapping[str, Any]]:
