@@ -1,4 +1,4 @@
-"""`fleet doctor` on the lab: three real hosts without GPUs, whose engines run what is declared."""
+"""`fleet doctor` on the lab: three real hosts, simulated GPUs, engines that run what is declared."""
 
 from __future__ import annotations
 
@@ -60,8 +60,8 @@ def test_the_declared_releases_are_those_that_run(lab):
         assert hosts[placement.host.name]["facts"]["engines"][placement.instance] == {"current": wanted, "good": wanted}
 
 
-def test_hosts_without_gpus_are_not_asked_for_a_driver():
-    paths = [finding["path"] for host in examined()["hosts"].values() for finding in host["findings"]]
+def test_a_host_without_gpus_is_not_asked_for_a_driver():
+    paths = [finding["path"] for finding in examined()["hosts"]["ops-1"]["findings"]]
     assert not [path for path in paths if path.split(".")[1:2] in (["driver"], ["cdi"], ["gpu"], ["gpus"], ["xids"])]
 
 
