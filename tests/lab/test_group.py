@@ -52,8 +52,8 @@ def test_a_cut_link_ends_both_and_they_come_back_with_it(lab, pair):
     finally:
         lab.ssh("gpu-1", "nft delete table inet cut")
     pair.await_restart(before)
-    assert "group: rank 1 (gpu-2): silent for 10 s" in pair.said("gpu-1")
-    assert "group: rank 0 (gpu-1): silent for 10 s" in pair.said("gpu-2")
+    assert "group: rank 1 (gpu-2): silent for 20 s" in pair.said("gpu-1")
+    assert "group: rank 0 (gpu-1): silent for 20 s" in pair.said("gpu-2")
 
 
 def test_after_too_many_failures_it_gives_up_on_all_hosts_and_pages(lab, pair):

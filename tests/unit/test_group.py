@@ -17,14 +17,16 @@ from typing import Any
 
 import pytest
 
+from tests.unit.readiness import COMPLETION, KEY, Api
 from vllm_fleet import paths
-from vllm_fleet.payload.group import follower, fuse, link, member
+from vllm_fleet.payload.group import follower, fuse, link, member, pulse
 from vllm_fleet.payload.group.config import Group, Member, load
 from vllm_fleet.payload.group.ending import FAILED, GAVE_UP, STOPPED, Ending
 from vllm_fleet.payload.group.engine import Engine
 from vllm_fleet.payload.group.follower import Follower
 from vllm_fleet.payload.group.fuse import Fuse
 from vllm_fleet.payload.group.leader import Leader
+from vllm_fleet.payload.group.pulse import Pulse
 from vllm_fleet.roles.engine import programs
 
 SECONDS = 20.0
@@ -37,6 +39,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(link, "SILENCE_SECONDS", 0.8)
     monkeypatch.setattr(follower, "RETRY_SECONDS", 0.05)
     monkeypatch.setattr(fuse, "PAUSES", (0.0,))
+    monkeypatch.setattr(pulse, "BEAT_SECONDS", 0.2)
 
 
 def free_port() -> int:
@@ -48,7 +51,9 @@ class Hosts:
     """Members of one group: each with its start program, its runtime directory and what its engines wrote."""
 
     def __init__(self, directory: Path, count: int) -> None:
-        self.directory, self.port = directory, free_port()
+        # where nobody answers, unless a test does
+        self.directory, self.port, self.api = directory, free_port(), free_port()
+        (directory / "secret.yaml").write_text(f"api-key: {KEY}\n", encoding="utf-8")
         self.members = tuple(Member(f"gpu-{n}", f"127.0.0.{n}") for n in range(1, count + 1))
         for rank in range(count):
             self.script(rank, "exec sleep 60")
@@ -69,12 +74,17 @@ class Hosts:
             "patience_seconds": 1,
             "start_seconds": 30,
             "start": str(self.directory / f"start-{rank}"),
+            "url": f"http://127.0.0.1:{self.api}",
+            "model_name": "tiny",
+            "directory": self.directory,
         }
         return Group(**values | changes)
 
     def leader(self, **changes: Any) -> Leader:
         group = self.group(0, **changes)
-        return Leader(group, Engine(group.start, group.drain), Fuse(self.directory, group.version, group.start_seconds))
+        fuse = Fuse(self.directory, group.version, group.start_seconds)
+        pulse = Pulse(group.url, group.model_name, group.directory)
+        return Leader(group, Engine(group.start, group.drain), fuse, pulse)
 
     def follower(self, rank: int = 1, **changes: Any) -> Follower:
         group = self.group(rank, **changes)
@@ -215,6 +225,24 @@ def test_a_program_that_is_missing_is_an_end(hosts: Hosts) -> None:
 
     leader, _ = run(main())
     assert leader.why.startswith("rank 1 (gpu-2): its engine does not start: ")
+
+
+def test_a_replica_that_answers_no_more_ends_all(hosts: Hosts, api: str) -> None:
+    """Its processes live, and wait for each other for ever."""
+    hosts.api = int(api.rpartition(":")[2])
+    Api.routes = {"/v1/completions": (200, COMPLETION), "/metrics": (200, "vllm:iteration_tokens_total_count 1\n")}
+
+    async def main() -> tuple[Ending, Ending]:
+        running = asyncio.gather(hosts.leader().run(), hosts.follower().run())
+        while not Api.asked:
+            await asyncio.sleep(0.02)  # until it answered for the first time; `run` bounds the test
+        Api.routes["/v1/completions"] = (200, None)
+        return tuple(await running)  # type: ignore[return-value]
+
+    leader, second = run(main())
+    assert leader.why.startswith("rank 0 (gpu-1): it answered nothing and took no step for ")
+    assert second == leader
+    assert all_gone(hosts)
 
 
 async def silent(hosts: Hosts, rank: int) -> asyncio.StreamReader:
@@ -449,6 +477,8 @@ def write_release(directory: Path, group: Group) -> None:
     content = {
         "rank": group.rank,
         "start_seconds": group.start_seconds,
+        "url": group.url,
+        "model_name": group.model_name,
         "group": {
             "members": [dataclasses.asdict(each) for each in group.members],
             "port": group.port,
@@ -460,11 +490,13 @@ def write_release(directory: Path, group: Group) -> None:
     (release / "engine.json").write_text(json.dumps(content), encoding="utf-8")
     (release / "start").write_text(Path(group.start).read_text(), encoding="utf-8")
     (release / "start").chmod(0o755)
+    (directory / "pair" / "secret.yaml").write_text(f"api-key: {KEY}\n", encoding="utf-8")
 
 
 def test_the_group_is_read_from_the_current_release(hosts: Hosts, tmp_path: Path) -> None:
     write_release(tmp_path, hosts.group(1))
-    expected = hosts.group(1, start=str(tmp_path / "pair" / "releases" / "r1" / "start"))
+    start = tmp_path / "pair" / "releases" / "r1" / "start"
+    expected = hosts.group(1, start=str(start), directory=tmp_path / "pair")
     assert load("pair", tmp_path) == expected
 
 

@@ -13,7 +13,7 @@ import time
 from typing import Any
 
 from .findings import Finding, Trouble, finding
-from .interface import Interface, interface_findings, interfaces, mtu_findings, route_findings, source_for
+from .interface import Interface, interface_findings, mtu_findings, route_findings, settled, source_for
 from .members import GRACE_SECONDS, Members, listen, reach_findings
 from .worker import worker
 from .workers import Workers, bandwidth_findings, worker_findings
@@ -69,7 +69,7 @@ class Check:
 
     def _steps(self) -> None:
         given = self.given
-        found = interfaces()
+        found = settled(self.given.interface)
         own = self._own(found)
         findings = self._local(found, own)
         members = Members(given.rank, given.world, given.address, given.port, self.deadline)

@@ -7,6 +7,7 @@ import fcntl
 import ipaddress
 import socket
 import struct
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ SIOCGIFCONF, SIOCGIFFLAGS, SIOCGIFMTU = 0x8912, 0x8913, 0x8921
 IFF_UP, IFF_RUNNING = 0x1, 0x40
 IFREQ_BYTES = 40
 """netdevice(7), on 64 bits."""
+LINK_SECONDS = 3.0
 
 
 @dataclass(frozen=True)
@@ -70,6 +72,14 @@ def parse_ipv6(table: str) -> list[tuple[str, str]]:
     """Interface and address of each line of /proc/net/if_inet6."""
     fields = [line.split() for line in table.splitlines()]
     return [(each[5], str(ipaddress.IPv6Address(int(each[0], 16)))) for each in fields]
+
+
+def settled(name: str) -> dict[str, Interface]:
+    """Every interface, once this one has had LINK_SECONDS for its link: the kernel tells of it a moment after `up`."""
+    end = time.monotonic() + LINK_SECONDS
+    while (found := interfaces()).get(name) and found[name].up and not found[name].link and time.monotonic() < end:
+        time.sleep(0.1)  # bounded above
+    return found
 
 
 def interface_findings(found: dict[str, Interface], name: str, address: str | None, mtu: int | None) -> list[Finding]:

@@ -36,6 +36,11 @@ class Group:
     start_seconds: int
     start: str
     """The program that becomes the engine."""
+    url: str
+    """Where rank 0 answers."""
+    model_name: str
+    directory: Path
+    """The engine's: its releases, links and secret."""
 
     @property
     def own(self) -> Member:
@@ -52,7 +57,8 @@ class Group:
 def load(instance: str, engines: Path) -> Group:
     """The group of the release that `current` names. Raises OSError, ValueError or KeyError for broken files."""
     # the link is read once: a deploy may switch it meanwhile
-    release = engines / instance / os.readlink(engines / instance / "current")
+    directory = engines / instance
+    release = directory / os.readlink(directory / "current")
     engine = json.loads((release / "engine.json").read_text(encoding="utf-8"))
     group = engine["group"]
     return Group(
@@ -64,4 +70,7 @@ def load(instance: str, engines: Path) -> Group:
         patience_seconds=group["patience_seconds"],
         start_seconds=engine["start_seconds"],
         start=str(release / "start"),
+        url=engine["url"],
+        model_name=engine["model_name"],
+        directory=directory,
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Awaitable
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -12,6 +13,7 @@ from .ending import FAILED, GAVE_UP, STOPPED, Ending, say
 from .engine import Engine
 from .fuse import FAILURES, Fuse
 from .link import LINE_BYTES, Link, Lost, Message
+from .pulse import Pulse
 
 
 @dataclass(frozen=True)
@@ -26,8 +28,8 @@ class Event:
 class Leader:
     """One start of the group, from gathering to its end."""
 
-    def __init__(self, group: Group, engine: Engine, fuse: Fuse) -> None:
-        self.group, self.engine, self.fuse = group, engine, fuse
+    def __init__(self, group: Group, engine: Engine, fuse: Fuse, pulse: Pulse) -> None:
+        self.group, self.engine, self.fuse, self.pulse = group, engine, fuse, pulse
         self._events: asyncio.Queue[Event] = asyncio.Queue()
         self._links: dict[int, Link] = {}
         self._other_since: dict[int, float] = {}
@@ -98,7 +100,7 @@ class Leader:
             await self.engine.start()
         except OSError as error:
             return self._failed(Event("ended", self.group.rank, f"its engine does not start: {error}"))
-        watching = asyncio.create_task(self._watch())
+        watching = [asyncio.create_task(self._watch(end)) for end in (self.engine.ended(), self.pulse.stopped())]
         for _, link in sorted(self._links.items()):
             await link.say(start=True)
         draining = False
@@ -110,11 +112,12 @@ class Leader:
                     await self.engine.drain()
                 draining = True
             elif event.kind in ("ended", "lost"):
-                watching.cancel()
+                for task in watching:
+                    task.cancel()
                 return Ending(STOPPED, "its unit was stopped") if draining else self._failed(event)
 
-    async def _watch(self) -> None:
-        self._events.put_nowait(Event("ended", self.group.rank, await self.engine.ended()))
+    async def _watch(self, end: Awaitable[str]) -> None:
+        self._events.put_nowait(Event("ended", self.group.rank, await end))
 
     def _failed(self, event: Event) -> Ending:
         why = f"{self.group.name_of(event.rank)}: {event.why}"

@@ -11,8 +11,9 @@ import json
 from typing import Any
 
 BEAT_SECONDS = 2.0
-SILENCE_SECONDS = 10.0
-"""After which a member counts as gone. NCCL over TCP and RDMA's own retries outlive shorter gaps."""
+SILENCE_SECONDS = 20.0
+"""After which a member counts as gone. A restart costs a minute and every request, and a shorter cut nothing: NCCL over
+TCP went on after 30 and 60 s (vLLM 0.26 on two H200s, docs/measurements/group-h200.json)."""
 LINE_BYTES = 4096
 
 Message = dict[str, Any]

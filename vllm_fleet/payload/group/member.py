@@ -14,6 +14,7 @@ from .engine import Engine
 from .follower import Follower
 from .fuse import Fuse
 from .leader import Leader
+from .pulse import Pulse
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -30,8 +31,12 @@ def main(arguments: Sequence[str]) -> int:
 
 async def _take_part(group: Group, directory: Path) -> Ending:
     engine = Engine(group.start, group.drain)
-    fuse = Fuse(directory, group.version, group.start_seconds)
-    part = Follower(group, engine) if group.rank else Leader(group, engine, fuse)
+    part: Leader | Follower
+    if group.rank:
+        part = Follower(group, engine)
+    else:
+        fuse = Fuse(directory, group.version, group.start_seconds)
+        part = Leader(group, engine, fuse, Pulse(group.url, group.model_name, group.directory))
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, part.leave)

@@ -1,4 +1,7 @@
-"""Does an engine's API answer? Asks for one token, within a time that bounds the whole exchange."""
+"""Does an engine's API answer? Asks for one token, within a time that bounds the whole exchange.
+
+The package `group` has it, too, by a link of its own: each package stands alone on a host.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,7 @@ import socket
 import time
 import urllib.parse
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 ONCE_SECONDS = 10.0
@@ -31,6 +35,22 @@ _ROUTES: tuple[tuple[str, dict[str, Any], str], ...] = (
     ("/v1/embeddings", {"input": "Hi"}, "data"),
     ("/pooling", {"input": "Hi"}, "data"),
 )
+
+
+def key_of(directory: Path) -> str:
+    """The API key in `secret.yaml`. Raises OSError or ValueError; the error never holds the key."""
+    for line in (directory / "secret.yaml").read_text(encoding="utf-8").splitlines():
+        name, _, value = line.partition(":")
+        if name.strip() == "api-key" and (key := _scalar(value.strip())):
+            return key
+    raise ValueError("secret.yaml has no api-key")
+
+
+def _scalar(value: str) -> str:
+    """A one-line YAML string: double quoted as in JSON, single quoted with its quotes doubled, or plain."""
+    if value.startswith('"'):
+        return str(json.loads(value))
+    return value[1:-1].replace("''", "'") if value.startswith("'") else value
 
 
 # /metrics says since when (prometheus_client; the boot time it adds has whole seconds). With several API servers it
@@ -57,6 +77,19 @@ def ask(url: str, model_name: str, key: str, since: float, seconds: float = ONCE
     if born and float(born[1]) < since - _BORN_SLACK_SECONDS:
         return Answer(False, "an older process answers on its port")
     return answer
+
+
+# Counts the engine's steps; one series a data parallel rank.
+_STEPS = re.compile(r"^vllm:iteration_tokens_total_count(?:\{[^}]*\})? (\S+)$", re.MULTILINE)
+
+
+def steps(url: str, key: str, seconds: float = ONCE_SECONDS) -> float | None:
+    """How many steps the engine has taken; None when its API does not say so in time."""
+    try:
+        _, text = _request("GET", url, "/metrics", key, "", time.monotonic() + seconds)
+    except (OSError, http.client.HTTPException):
+        return None
+    return sum(float(value) for value in _STEPS.findall(text))
 
 
 def _ask(url: str, model_name: str, key: str, deadline: float) -> Answer:

@@ -22,7 +22,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from .completion import ONCE_SECONDS, Answer, ask
+from .completion import ONCE_SECONDS, Answer, ask, key_of
 from .failures import Failure, error_lines, failure_of, phase_of, redact
 from .journal import Journal, Unit, problem_of, run_command, show, split
 
@@ -59,22 +59,6 @@ def load(instance: str, engines: Path) -> Engine:
     values = json.loads((directory / "releases" / release / "engine.json").read_text(encoding="utf-8"))
     names = ("instance", "unit", "url", "model_name", "start_seconds")
     return Engine(directory=directory, release=release, **{name: values[name] for name in names})
-
-
-def key_of(directory: Path) -> str:
-    """The API key in `secret.yaml`. Raises OSError or ValueError; the error never holds the key."""
-    for line in (directory / "secret.yaml").read_text(encoding="utf-8").splitlines():
-        name, _, value = line.partition(":")
-        if name.strip() == "api-key" and (key := _scalar(value.strip())):
-            return key
-    raise ValueError("secret.yaml has no api-key")
-
-
-def _scalar(value: str) -> str:
-    """A one-line YAML string: double quoted as in JSON, single quoted with its quotes doubled, or plain."""
-    if value.startswith('"'):
-        return str(json.loads(value))
-    return value[1:-1].replace("''", "'") if value.startswith("'") else value
 
 
 def point(link: Path, target: str) -> None:
