@@ -9,6 +9,7 @@ watches. A host may be in several. What runs on them stands in group_data/prod.p
     interface    interface of `address`; needed where a model spans hosts, so that NCCL never picks docker0
     infiniband   HCAs for NCCL; leave it out and NCCL uses TCP
     fabric       where that does not say it: roce (with infiniband's HCAs), efa, nvlink (no model spans this host)
+    fabric_gbit  what an all-reduce with its peers must reach in Gbit/s, before a model that spans hosts may start
     ssh_*        pyinfra's own connection settings (ssh_hostname, ssh_user, ssh_key, ssh_port)
 """
 
