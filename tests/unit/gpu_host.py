@@ -23,6 +23,22 @@ RECORDED = {
     if isinstance(entry, dict)
 }
 
+# what doctor_facts makes of them, but for index, UUID and slot
+FACTS_OF_H200 = {
+    "name": "NVIDIA H200",
+    "memory_bytes": 150754820096,
+    "ecc": {"enabled": True, "pending": True, "uncorrected": 0, "uncorrected_ever": 0},
+    "remap": {"pending": False, "failure": False},
+    "pcie": {"width": 16, "width_max": 16, "generation": 5, "generation_max": 5},
+    "nvlinks": [True] * 18,
+    "clock_reasons": 1,
+    "performance_state": 0,
+    "recovery_action": 0,
+    "persistence": 1,
+    "temperature_celsius": 34,
+    "error": None,
+}
+
 PROC_VERSION = f"""\
 NVRM version: NVIDIA UNIX Open Kernel Module for x86_64  {DRIVER}  Release Build  (dvs-builder@U22-I3-AM14-29-1)
 GCC version:  gcc version 12.2.0 (Debian 12.2.0-14+deb12u1)

@@ -17,6 +17,7 @@ import pytest
 
 from tests.unit.gpu_host import (
     DRIVER,
+    FACTS_OF_H200,
     PACKAGES,
     PROC_VERSION,
     RECORDED,
@@ -193,25 +194,7 @@ def test_numbers_are_those_of_nvml() -> None:
 def test_the_recorded_h200() -> None:
     found = nvml.read(Nvml())
     assert (found["library"], found["error"]) == (DRIVER, None)
-    assert found["gpus"] == [
-        {
-            "index": 0,
-            "uuid": RECORDED["uuid"],
-            "name": "NVIDIA H200",
-            "pci": "0000:06:00",
-            "memory_bytes": 150754820096,
-            "ecc": {"enabled": True, "pending": True, "uncorrected": 0, "uncorrected_ever": 0},
-            "remap": {"pending": False, "failure": False},
-            "pcie": {"width": 16, "width_max": 16, "generation": 5, "generation_max": 5},
-            "nvlinks": [True] * 18,
-            "clock_reasons": 1,
-            "performance_state": 0,
-            "recovery_action": 0,
-            "persistence": 1,
-            "temperature_celsius": 34,
-            "error": None,
-        }
-    ]
+    assert found["gpus"] == [{**FACTS_OF_H200, "index": 0, "uuid": RECORDED["uuid"], "pci": "0000:06:00"}]
 
 
 def test_what_a_gpu_does_not_support_is_none() -> None:

@@ -21,7 +21,7 @@ from lab import mirrors, nvidia_debs
 from lab.nvidia import nvidia_ctk, nvidia_simulate
 from lab.topology import Paths
 from tests.fleets import example_fleet, service
-from tests.unit.gpu_host import RECORDED, healthy_facts
+from tests.unit.gpu_host import FACTS_OF_H200, RECORDED, healthy_facts
 from vllm_fleet.observe.doctor import diagnose
 from vllm_fleet.payload.doctor_facts import nvml, parse
 from vllm_fleet.planner.placement import place
@@ -228,23 +228,7 @@ def test_the_doctor_sees_eight_gpus_like_the_recorded_one(simulated: Simulated) 
     found = nvml.read(simulated.lib)
     assert (found["library"], found["error"], len(found["gpus"])) == (DRIVER, None, 8)
     assert len({each["pci"] for each in found["gpus"]} | {each["uuid"] for each in found["gpus"]}) == 16
-    assert found["gpus"][3] | {"uuid": None} == {
-        "index": 3,
-        "uuid": None,
-        "name": "NVIDIA H200",
-        "pci": "0000:4b:00",
-        "memory_bytes": 150754820096,
-        "ecc": {"enabled": True, "pending": True, "uncorrected": 0, "uncorrected_ever": 0},
-        "remap": {"pending": False, "failure": False},
-        "pcie": {"width": 16, "width_max": 16, "generation": 5, "generation_max": 5},
-        "nvlinks": [True] * 18,
-        "clock_reasons": 1,
-        "performance_state": 0,
-        "recovery_action": 0,
-        "persistence": 1,
-        "temperature_celsius": 34,
-        "error": None,
-    }
+    assert found["gpus"][3] | {"uuid": None} == {**FACTS_OF_H200, "index": 3, "uuid": None, "pci": "0000:4b:00"}
 
 
 def test_without_a_module_the_driver_is_not_loaded(simulated: Simulated) -> None:
