@@ -71,12 +71,3 @@ def test_after_too_many_failures_it_gives_up_on_all_hosts_and_pages(lab, pair):
     for host in HOSTS:
         lab.ssh(host, f"systemctl start {UNIT}")
     pair.await_answer()
-
-
-def test_a_stop_by_hand_drains_and_leaves_nothing(lab, pair):
-    lab.ssh("gpu-2", f"systemctl stop {UNIT}")
-    assert "group: rank 1 (gpu-2) is to stop; draining" in pair.said("gpu-1")
-    for host in HOSTS:
-        assert not pair.processes(host)
-    lab.ssh("gpu-2", f"systemctl start {UNIT}")
-    pair.await_answer()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.lab.conftest import Traffic, wait_until
-from tests.lab.pair import RECOVERY_SECONDS, Pair
+from tests.lab.pair import HOSTS, RECOVERY_SECONDS, Pair
 
 pytestmark = pytest.mark.lab
 
@@ -23,6 +23,9 @@ def test_after_a_reboot_all_comes_back_alone(lab, host):
         pair.await_restart(before)
         wait_until(lambda: lab.status_of("chat", host).startswith("UP"), RECOVERY_SECONDS, f"{host} serves chat again")
     assert set(traffic.codes) == {200}
+    # a reboot stops units in order, so the replica drained before its rank went
+    rank = HOSTS.index(host)
+    assert f"group: rank {rank} ({host}) is to stop; draining" in pair.said("gpu-1")
     assert lab.ssh(host, BOOT) != boot
     units = "vllm-chat vllm-pair docker vllm-fleet-firewall prometheus-node-exporter"
     assert lab.ssh(host, f"systemctl is-active {units}").split() == ["active"] * 5
