@@ -78,10 +78,10 @@ class Lab:
 
 
 class Traffic:
-    """Ten requests a second at most in the background, their status codes kept; at most 6000 of them."""
+    """Requests in the background, a pause between them, their status codes kept; at most 6000 of them."""
 
-    def __init__(self, lab: Lab) -> None:
-        self.lab = lab
+    def __init__(self, lab: Lab, pause: float = 0.1) -> None:
+        self.lab, self.pause = lab, pause
         self.codes: list[int] = []
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run)
@@ -91,7 +91,7 @@ class Traffic:
             if self._stop.is_set():
                 return
             self.codes.append(self.lab.complete().status_code)
-            self._stop.wait(0.1)
+            self._stop.wait(self.pause)
 
     def __enter__(self) -> Self:
         self._thread.start()
