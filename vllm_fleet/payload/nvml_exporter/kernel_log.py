@@ -36,11 +36,11 @@ class KernelLog:
 
     def _run(self) -> None:
         while True:
-            self._follow()
+            self.follow()
             self.followed = False
             time.sleep(PAUSE_SECONDS)
 
-    def _follow(self) -> None:
+    def follow(self) -> None:
         """Until the journal ends, as it does when journald is started anew."""
         after = [f"--after-cursor={self._cursor}"] if self._cursor else []
         argv = ["journalctl", "--dmesg", "--follow", "--no-tail", "--output=json", "--output-fields=MESSAGE", *after]
