@@ -86,7 +86,10 @@ def rounds(library: Path) -> dict[str, float]:
 
 
 def served(root: Path) -> dict[str, float]:
-    """Scrapes of the program as it is shipped, one after the other over the loopback, and its memory after them."""
+    """Scrapes of the program as it is shipped, one after the other over the loopback, and its memory after them.
+
+    A path that is not there is asked in turn: what that takes is Python's server and the machine.
+    """
     program = root / "nvml_exporter.pyz"
     program.write_bytes(program_file().data)
     with socket.create_server(("127.0.0.1", 0)) as free:
@@ -96,27 +99,34 @@ def served(root: Path) -> dict[str, float]:
     with subprocess.Popen(argv, env=environment) as process:
         while b"nvml_gpu_up" not in scrape(port):
             time.sleep(0.2)  # until it has asked NVML once
-        seconds = []
+        seconds: dict[str, list[float]] = {"/metrics": [], "/": []}
         for _ in range(SCRAPES):
-            began = time.perf_counter()
-            scrape(port)
-            seconds.append(time.perf_counter() - began)
+            for path, taken in seconds.items():
+                began = time.perf_counter()
+                scrape(port, path)
+                taken.append(time.perf_counter() - began)
             time.sleep(0.01)  # rounds begin meanwhile
         status = Path(f"/proc/{process.pid}/status").read_text()
         process.terminate()
     resident = next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmRSS"))
     return {
-        "scrape median, ms": 1000 * statistics.median(seconds),
-        "scrape p99, ms": 1000 * sorted(seconds)[math.ceil(0.99 * SCRAPES) - 1],
+        "scrape median, ms": 1000 * statistics.median(seconds["/metrics"]),
+        "scrape p99, ms": 1000 * p99(seconds["/metrics"]),
+        "404 median, ms": 1000 * statistics.median(seconds["/"]),
+        "404 p99, ms": 1000 * p99(seconds["/"]),
         "memory, MiB": resident / 1024,
     }
 
 
-def scrape(port: int) -> bytes:
+def p99(values: list[float]) -> float:
+    return sorted(values)[math.ceil(0.99 * len(values)) - 1]
+
+
+def scrape(port: int, path: str = "/metrics") -> bytes:
     """The answer, read until its end; nothing while nobody listens."""
     try:
         with socket.create_connection(("127.0.0.1", port)) as connection:
-            connection.sendall(b"GET /metrics HTTP/1.0\r\n\r\n")
+            connection.sendall(f"GET {path} HTTP/1.0\r\n\r\n".encode())
             return b"".join(iter(lambda: connection.recv(1 << 16), b""))
     except ConnectionRefusedError:
         return b""
