@@ -163,6 +163,16 @@ def test_numbers_come_in_base_units(collector: Collector, simulated: Simulated) 
     assert found["nvml_energy_joules_total"] == 2.5
 
 
+def test_errors_of_nvlinks_are_asked_one_link_a_round(collector: Collector, simulated: Simulated) -> None:
+    collector.collect()
+    simulated.state.write_text("nvlink_errors.0=5\n")
+    marks = re.compile(r'^nvml_nvlink_errors_total{gpu="(\d)".*,link="(\d+)",type="replay"} 5$', re.MULTILINE)
+    now = [marks.findall(collector.collect()) for _ in range(9)]
+    assert [len(found) for found in now] == [*range(1, 10)]
+    # the first link of GPU 0 was asked before
+    assert sorted(now[-1]) == sorted([*((str(gpu), "0") for gpu in range(1, 8)), ("0", "1"), ("1", "1")])
+
+
 def test_activity_begins_with_the_second_round(collector: Collector) -> None:
     first, second = collector.collect(), collector.collect()
     assert "nvml_activity_ratio" not in first

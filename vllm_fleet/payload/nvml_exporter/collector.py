@@ -18,7 +18,8 @@ from .text import Sample, exposition, labels
 
 ROUND_SECONDS = 5
 SELDOM_ROUNDS = 12
-"""What is costly to ask is asked once a minute, one GPU after the other; a lost GPU is looked for as often."""
+"""What is costly to ask is asked once a minute, one GPU after the other; a lost GPU is looked for as often.
+The errors of NVLinks are still costlier: one link of one GPU a round, so eight GPUs take 12 minutes."""
 
 
 @dataclass(frozen=True)
@@ -111,7 +112,10 @@ class Collector:
 
     def _ask(self, gpu: Gpu) -> list[Sample]:
         try:
-            return gpu.samples((self._round + gpu.index) % SELDOM_ROUNDS == 0)
+            return gpu.samples(
+                seldom=(self._round + gpu.index) % SELDOM_ROUNDS == 0,
+                next_link=self._round % len(self._gpus) == gpu.index,
+            )
         except pynvml.NVMLError as error:
             if error.value not in LOST:
                 raise

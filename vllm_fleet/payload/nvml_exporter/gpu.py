@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator
+from itertools import chain, cycle
 from typing import Any
 
 import pynvml
@@ -35,21 +36,24 @@ class Gpu:
         )
         every = range(pynvml.NVML_NVLINK_MAX_LINKS)
         links = [link for link in every if self._ask(pynvml.nvmlDeviceGetNvLinkState, link) is not None]
-        often, seldom, fields = readings.of_links(links)
-        self._often, self._seldom = (*readings.OFTEN, *often), (*readings.SELDOM, *seldom)
-        self._fields = (*readings.FIELDS, *fields)
+        self._often = (*readings.OFTEN, *readings.states_of(links))
+        self._fields = (*readings.FIELDS, *readings.bytes_of(links))
+        self._link_errors = {link: self._errors_of(link) for link in links}
+        self._turns = cycle(links)
         self._activity: Activity | None = self._ask(Activity)
         self._divided: list[Any] = []
         self._kept: list[Sample] | None = None
 
-    def samples(self, all_of_it: bool) -> list[Sample]:
-        """What it says now, and what it said last of what is asked seldom, unless `all_of_it` is wanted.
-
-        Raises NVMLError when it is lost, or the library fails.
+    def samples(self, *, seldom: bool, next_link: bool) -> list[Sample]:
+        """What it says now, and what it said last of what is asked `seldom` and of the errors of its NVLinks, of which
+        the next is asked where that is wanted. Raises NVMLError when it is lost, or the library fails.
         """
-        if all_of_it or self._kept is None:
+        if seldom or self._kept is None:
             self._kept = [*self._rarely()]
-        said = [*self._now(), *self._kept]
+        if next_link and self._link_errors:
+            link = next(self._turns)
+            self._link_errors[link] = self._errors_of(link)
+        said = [*self._now(), *self._kept, *chain.from_iterable(self._link_errors.values())]
         said += [("nvml_errors_total", labels(error=name), count) for name, count in self.errors.items()]
         return readings.of_gpu(self.labels, [("nvml_gpu_up", "", 1), *said])
 
@@ -72,7 +76,7 @@ class Gpu:
         yield "nvml_gpu_info", self._info, 1
         for look in (readings.ecc_mode, readings.fabric):
             yield from self._ask(look) or []
-        yield from self._numbers(self._seldom)
+        yield from self._numbers(readings.SELDOM)
         yield from self._ask(self._mig) or []
 
     def _mig(self, handle: Any) -> list[Sample]:
@@ -88,6 +92,9 @@ class Gpu:
         ]
         held = memory_by_unit(running)
         return [("nvml_process_memory_bytes", labels(unit=unit), size) for unit, size in sorted(held.items())]
+
+    def _errors_of(self, link: int) -> list[Sample]:
+        return [*self._numbers(readings.errors_of(link))]
 
     def _numbers(self, numbers: tuple[Number, ...]) -> Iterator[Sample]:
         for each in numbers:

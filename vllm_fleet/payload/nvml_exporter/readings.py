@@ -1,7 +1,8 @@
 """What a GPU is asked, and how each answer becomes samples. Numbers are nvml.h's (NVML API reference, R580).
 
-GetPcieThroughput is left out: it samples for 20 ms a direction. What took more than 0.1 ms on an H200 (driver
-580.159.04: energy 3, each error counter of an NVLink 1, ECC mode, margin, replays, fabric) is asked seldom.
+GetPcieThroughput is left out: it samples for 20 ms a direction. Some calls keep a core busy for a millisecond or more
+(H200, driver 580.159.04: energy 3, an error counter of an NVLink 1, ECC mode and margin 0.9, replays 0.3); they are
+asked seldom, the counters of NVLinks one link at a time.
 """
 
 from __future__ import annotations
@@ -52,6 +53,10 @@ _NVLINK_ERRORS = {
     "recovery": pynvml.NVML_NVLINK_ERROR_DL_RECOVERY,
     "crc_flit": pynvml.NVML_NVLINK_ERROR_DL_CRC_FLIT,
     "crc_data": pynvml.NVML_NVLINK_ERROR_DL_CRC_DATA,
+}
+_NVLINK_BYTES = {
+    "nvml_nvlink_transmitted_bytes_total": pynvml.NVML_FI_DEV_NVLINK_THROUGHPUT_DATA_TX,
+    "nvml_nvlink_received_bytes_total": pynvml.NVML_FI_DEV_NVLINK_THROUGHPUT_DATA_RX,
 }
 # nanoseconds
 _THROTTLE = {
@@ -104,25 +109,28 @@ FIELDS = (
 )
 
 
-def of_links(links: list[int]) -> tuple[tuple[Number, ...], tuple[Number, ...], tuple[Field, ...]]:
-    """What is asked of NVLinks: often, seldom, and as fields (KiB)."""
-    ways = {
-        "nvml_nvlink_transmitted_bytes_total": pynvml.NVML_FI_DEV_NVLINK_THROUGHPUT_DATA_TX,
-        "nvml_nvlink_received_bytes_total": pynvml.NVML_FI_DEV_NVLINK_THROUGHPUT_DATA_RX,
-    }
-    state, counter = pynvml.nvmlDeviceGetNvLinkState, pynvml.nvmlDeviceGetNvLinkErrorCounter
-    return (
-        tuple(Number("nvml_nvlink_up", state, (link,), labels=labels(link=link)) for link in links),
-        tuple(
-            Number("nvml_nvlink_errors_total", counter, (link, number), labels=labels(link=link, type=name))
-            for link in links
-            for name, number in _NVLINK_ERRORS.items()
-        ),
-        tuple(
-            Field(family, number, times=1024, labels=labels(link=link), scope=link)
-            for link in links
-            for family, number in ways.items()
-        ),
+def states_of(links: list[int]) -> tuple[Number, ...]:
+    """Whether each NVLink is up."""
+    return tuple(
+        Number("nvml_nvlink_up", pynvml.nvmlDeviceGetNvLinkState, (link,), labels=labels(link=link)) for link in links
+    )
+
+
+def bytes_of(links: list[int]) -> tuple[Field, ...]:
+    """What went over each NVLink; NVML counts KiB."""
+    return tuple(
+        Field(family, number, times=1024, labels=labels(link=link), scope=link)
+        for link in links
+        for family, number in _NVLINK_BYTES.items()
+    )
+
+
+def errors_of(link: int) -> tuple[Number, ...]:
+    """The errors of one NVLink."""
+    counter = pynvml.nvmlDeviceGetNvLinkErrorCounter
+    return tuple(
+        Number("nvml_nvlink_errors_total", counter, (link, number), labels=labels(link=link, type=name))
+        for name, number in _NVLINK_ERRORS.items()
     )
 
 
