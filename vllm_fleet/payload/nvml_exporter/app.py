@@ -25,8 +25,6 @@ def main() -> None:
         sys.exit(f"nvml_exporter: {arguments.address} port {arguments.port}: {error.strerror}")
     # a third of the process: what Python took to compile nvidia-ml-py, at every start, for a zip file keeps no bytecode
     ctypes.CDLL(None).malloc_trim(0)
-    # else a scrape may wait 5 ms for Python's lock, several times, while a round is worked on
-    sys.setswitchinterval(0.0005)
     log.start()
     collector.start()
     listening.serve_forever()
