@@ -23,6 +23,8 @@ def test_targets_of_the_fleet() -> None:
         Target("node", "10.0.0.11:9100", {"host": "gpu1"}),
         Target("node", "10.0.0.12:9100", {"host": "gpu2"}),
         Target("node", "10.0.0.10:9100", {"host": "edge1"}),
+        Target("nvml", "10.0.0.11:9400", {"host": "gpu1"}),
+        Target("nvml", "10.0.0.12:9400", {"host": "gpu2"}),
         Target("haproxy", "10.0.0.10:8404", {"host": "edge1"}),
         Target("prometheus", "10.0.0.10:9090", {"host": "edge1"}),
         Target("alertmanager", "10.0.0.10:9093", {"host": "edge1"}),

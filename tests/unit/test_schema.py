@@ -230,6 +230,11 @@ def error_of(build):
             lambda: fleet(service(port=22)),
             "services.chat.port: port 22 on gpu-1 is also hosts.gpu-1.ssh_port's; give one of them another port",
         ),
+        (
+            lambda: fleet(service(port=9400)),
+            "services.chat.port: port 9400 on gpu-1 is also monitoring.gpu_exporter_port's; give one of them another "
+            "port",
+        ),
     ],
 )
 def test_a_mistake_is_one_line_with_path_and_mend(build, message):

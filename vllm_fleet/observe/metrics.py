@@ -14,6 +14,7 @@ UNIT_STATE = "node_systemd_unit_state"
 # scrape jobs
 VLLM = "vllm"
 NODE = "node"
+NVML = "nvml"
 HAPROXY = "haproxy"
 PROMETHEUS = "prometheus"
 ALERTMANAGER = "alertmanager"
