@@ -91,6 +91,7 @@ def node_exporter_start(fleet: Fleet, host: Host) -> list[File]:
         # the state of each engine's unit; brackets, for systemd takes a backslash in the file for its own
         "--collector.systemd",
         "--collector.systemd.unit-include=vllm-.+[.]service",
+        "--collector.systemd.enable-restarts-metrics",
     )
 
 
