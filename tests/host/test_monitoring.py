@@ -11,6 +11,7 @@ import pytest
 
 from tests.host.machine import Machine
 from vllm_fleet.network.gateway import endpoint
+from vllm_fleet.observe import metrics
 from vllm_fleet.observe.alerts import ALERTS
 from vllm_fleet.observe.targets import targets
 from vllm_fleet.render import monitoring as rendered
@@ -80,6 +81,17 @@ def test_every_replica_tells_its_kv_cache(monitor: Machine) -> None:
     def seen() -> set[tuple[str, str]]:
         samples = _query(monitor, "vllm:kv_cache_usage_perc")
         return {(sample["metric"]["service"], sample["metric"]["replica"]) for sample in samples}
+
+    assert _eventually(seen, wanted) == wanted
+
+
+@pytest.mark.parametrize("metric", [metrics.UNIT_STATE, metrics.UNIT_RESTARTS])
+def test_every_engines_unit_is_watched(monitor: Machine, metric: str) -> None:
+    wanted = {(engine.host.name, engine.unit) for engine in monitor.placements}
+
+    def seen() -> set[tuple[str, str]]:
+        samples = _query(monitor, f"{metric}{{{metrics.ENGINE_UNITS}}}")
+        return {(sample["metric"]["host"], sample["metric"]["name"]) for sample in samples}
 
     assert _eventually(seen, wanted) == wanted
 

@@ -34,6 +34,8 @@ UNIT_STATE = "node_systemd_unit_state"  # labels `name` (the unit) and `state`; 
 UNIT_RESTARTS = "node_systemd_service_restart_total"  # label `name`
 FREE_BYTES = "node_filesystem_avail_bytes"  # label `mountpoint`
 SIZE_BYTES = "node_filesystem_size_bytes"
+# those of engines; the bundle's own are vllm-fleet-NAME.service
+ENGINE_UNITS = 'name=~"vllm-.+", name!~"vllm-fleet-.+"'
 OOM_KILLS = "node_vmstat_oom_kill"
 CLOCK_SECONDS = "node_time_seconds"
 

@@ -10,7 +10,7 @@ _DOWN = f'{metrics.UP}{{job="{metrics.VLLM}"}}'
 
 def _unit_is(states: str) -> str:
     """Units in one of these states (a regular expression), with the label of the engine's target."""
-    series = f'{metrics.UNIT_STATE}{{name=~"vllm-.+", state=~"{states}"}}'
+    series = f'{metrics.UNIT_STATE}{{{metrics.ENGINE_UNITS}, state=~"{states}"}}'
     return f'label_replace({series} == 1, "{metrics.UNIT}", "$1", "name", "(.+)")'
 
 
@@ -45,7 +45,7 @@ VLLM_LOADING_TOO_LONG = Alert(
 
 VLLM_CRASH_LOOP = Alert(
     name="VllmCrashLoop",
-    query=f'increase({metrics.UNIT_RESTARTS}{{name=~"vllm-.+"}}[30m])',
+    query=f"increase({metrics.UNIT_RESTARTS}{{{metrics.ENGINE_UNITS}}}[30m])",
     comparison=">",
     # more than two: increase() extrapolates, so that two read as a little more than two
     threshold=2.5,
@@ -58,7 +58,7 @@ VLLM_CRASH_LOOP = Alert(
 VLLM_GROUP_GAVE_UP = Alert(
     name="VllmGroupGaveUp",
     # systemd starts every other engine again and again: only a group ends in this state
-    query=f'{metrics.UNIT_STATE}{{name=~"vllm-.+", state="failed"}}',
+    query=f'{metrics.UNIT_STATE}{{{metrics.ENGINE_UNITS}, state="failed"}}',
     comparison="==",
     threshold=1,
     held="1m",
