@@ -32,10 +32,10 @@ SERVER_RESPONSES = "haproxy_server_http_responses_total"
 # node exporter
 UNIT_STATE = "node_systemd_unit_state"  # labels `name` (the unit) and `state`; 0 or 1
 UNIT_RESTARTS = "node_systemd_service_restart_total"  # label `name`
+# which of them are engines': the bundle's own are vllm-fleet-NAME.service
+ENGINE_UNITS = 'name=~"vllm-.+", name!~"vllm-fleet-.+"'
 FREE_BYTES = "node_filesystem_avail_bytes"  # label `mountpoint`
 SIZE_BYTES = "node_filesystem_size_bytes"
-# those of engines; the bundle's own are vllm-fleet-NAME.service
-ENGINE_UNITS = 'name=~"vllm-.+", name!~"vllm-fleet-.+"'
 OOM_KILLS = "node_vmstat_oom_kill"
 CLOCK_SECONDS = "node_time_seconds"
 
