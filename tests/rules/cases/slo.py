@@ -45,10 +45,12 @@ def _cases(slo: str, budget: float, busy: float, quiet: float) -> Iterator[Case]
     yield case("SlowBurn", "10 budgets", 168, *after_an_hour, (4 * hour, busy, 10 * budget), fires=True, step=2)
     yield case("SlowBurn", "5 budgets for seven hours", 7 * hour, (7 * hour, busy, 5 * budget), step=2)
     yield case("SlowBurn", "it has stopped", 460, *after_an_hour, (6 * hour, busy, 10 * budget), (44, busy, 0), step=2)
+    yield case("SlowBurn", "10 budgets of next to nothing", 5 * hour, (5 * hour, quiet, 10 * budget), step=2)
     half_a_day = 12 * hour
     late = [(half_a_day, busy, 0), (10 * hour, busy, 3 * budget)]
     yield case("BudgetTicket", "3 budgets after half a day", 19 * hour + 2, *late, fires=True, step=2)
     yield case("BudgetTicket", "0.9 budgets for a day", 24 * hour, (24 * hour, busy, 0.9 * budget), step=2)
+    yield case("BudgetTicket", "3 budgets of next to nothing", 5 * hour, (5 * hour, quiet, 3 * budget), step=2)
     yield case("BudgetTicket", "it has stopped", 20 * hour, (half_a_day, busy, 3 * budget), (8 * hour, busy, 0), step=2)
 
 
