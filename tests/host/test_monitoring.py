@@ -11,6 +11,7 @@ import pytest
 
 from tests.host.machine import Machine
 from vllm_fleet.network.gateway import endpoint
+from vllm_fleet.observe import metrics
 from vllm_fleet.observe.alerts import ALERTS
 from vllm_fleet.observe.targets import targets
 from vllm_fleet.render import gpu_exporter
@@ -91,6 +92,17 @@ def test_every_gpu_that_is_declared_is_seen(monitor: Machine) -> None:
     def seen() -> dict[str, int]:
         samples = _query(monitor, "nvml_gpus_visible == nvml_gpus_declared and nvml_kernel_log_followed == 1")
         return {sample["metric"]["host"]: int(sample["value"][1]) for sample in samples}
+
+    assert _eventually(seen, wanted) == wanted
+
+
+@pytest.mark.parametrize("metric", [metrics.UNIT_STATE, metrics.UNIT_RESTARTS])
+def test_every_engines_unit_is_watched(monitor: Machine, metric: str) -> None:
+    wanted = {(engine.host.name, engine.unit) for engine in monitor.placements}
+
+    def seen() -> set[tuple[str, str]]:
+        samples = _query(monitor, f"{metric}{{{metrics.ENGINE_UNITS}}}")
+        return {(sample["metric"]["host"], sample["metric"]["name"]) for sample in samples}
 
     assert _eventually(seen, wanted) == wanted
 

@@ -34,6 +34,7 @@ def _targets(fleet: Fleet, placements: list[Placement]) -> Iterator[Target]:
                 metrics.HOST: engine.host.name,
                 metrics.SERVICE: engine.service.name,
                 metrics.REPLICA: str(engine.replica),
+                metrics.UNIT: engine.unit,
             }
             yield Target(metrics.VLLM, engine.endpoint, labels)
     watch = fleet.monitoring

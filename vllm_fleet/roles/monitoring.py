@@ -53,7 +53,7 @@ def monitor(fleet: Fleet, placements: list[Placement], here: Host) -> None:
     """Prometheus scrapes the fleet and evaluates the alerts; Alertmanager sends them on."""
     prometheus_start, alertmanager_start = render.prometheus_start(fleet, here), render.alertmanager_start(fleet, here)
     prometheus, alertmanager = render.prometheus_file(fleet, placements), render.alertmanager_file(fleet.webhooks())
-    rules = render.rules_file()
+    rules = render.rules_file(fleet)
     tree(
         name="Prometheus and Alertmanager",
         packages=[render.PROMETHEUS, render.ALERTMANAGER],
