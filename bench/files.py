@@ -38,7 +38,7 @@ def main(directory: Path) -> None:
         for file in files_of(fleet, placements, host):
             path = directory / host.name / file.path.lstrip("/")
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(file.content)
+            path.write_bytes(file.data)
 
 
 if __name__ == "__main__":

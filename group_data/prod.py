@@ -15,6 +15,7 @@ from vllm_fleet.schema import (
     NvidiaNetwork,
     Secret,
     Service,
+    Slo,
     Versions,
     hosts_of,
 )
@@ -45,6 +46,8 @@ fleet = Fleet(
             tensor_parallel_size=4,
             max_model_len=32768,
             api_key=Secret(env="CHAT_ENGINE_KEY"),
+            # people wait for these answers: 99 % of first tokens within a second, or alerts tell
+            slo=Slo(ttft_seconds=1.0),
         ),
         # 405B on two nodes: tensor parallel over NVLink inside a node, pipeline parallel between them.
         Service(

@@ -10,6 +10,7 @@ PROGRAMS = "/usr/local/lib/vllm-fleet"
 READINESS = f"{PROGRAMS}/readiness"
 GROUP = f"{PROGRAMS}/group"
 FABRIC_CHECK = f"{PROGRAMS}/fabric_check"
+GPU_EXPORTER = f"{PROGRAMS}/nvml_exporter.pyz"
 # holds, for each replica that spans hosts, what its rank 0 last proved (engine/fabric.py)
 FABRIC_PROOFS = f"{STATE}/fabric"
 UNITS = "/etc/systemd/system"

@@ -159,8 +159,8 @@ def state(entry: Entry) -> str:
         case Directory():
             return f"d {entry.mode.lstrip('0')} {entry.owner} {entry.group}"
         case File():
-            salt = SALT if entry.secret else ""
-            digest = hashlib.sha256((salt + entry.content).encode()).hexdigest()
+            salt = SALT.encode() if entry.secret else b""
+            digest = hashlib.sha256(salt + entry.data).hexdigest()
             return f"f {entry.mode.lstrip('0')} {entry.owner} {entry.group} {digest}"
 
 
@@ -247,7 +247,7 @@ def archive(tree: Tree) -> str:
                 case Directory():
                     header.type = tarfile.DIRTYPE
                 case File():
-                    content = entry.content.encode()
+                    content = entry.data
             if not isinstance(entry, Link):  # a link is root's and has no mode
                 header.mode, header.uname, header.gname = int(entry.mode, 8), entry.owner, entry.group
             header.size = len(content)

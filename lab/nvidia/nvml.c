@@ -26,10 +26,12 @@ enum { UNSIGNED_LONG_LONG = 3, KEY = 64, LINE = 256 };
 
 typedef unsigned int uint;
 typedef unsigned long long wide;
-typedef struct gpu *Gpu; /* its index, counted from 1: a handle is not null */
+typedef struct gpu *Gpu; /* its index, counted from 1: a handle is not null; above, a MIG device's, counted likewise */
 
-static int index_of(Gpu gpu) { return (int)(intptr_t)gpu - 1; }
+static int index_of(Gpu gpu) { return ((intptr_t)gpu & 0xffff) - 1; }
+static int mig_of(Gpu gpu) { return (int)((intptr_t)gpu >> 16) - 1; }
 static Gpu handle_of(int index) { return (Gpu)(intptr_t)(index + 1); }
+static Gpu mig_handle_of(int index, int mig) { return (Gpu)(intptr_t)((mig + 1) << 16 | (index + 1)); }
 
 /* ---- values ---- */
 
@@ -51,12 +53,19 @@ static int find(const char *path, const char *key, char *value) {
 
 static int lookup(Gpu gpu, const char *key, char *value) {
     char own[LINE];
+    if (mig_of(gpu) >= 0) {
+        snprintf(own, sizeof own, "gpu.%d.mig.%d.%s", index_of(gpu), mig_of(gpu), key);
+        return find(STATE, own, value) || find(VALUES, own, value);
+    }
     snprintf(own, sizeof own, "gpu.%d.%s", index_of(gpu), key);
     return find(STATE, own, value) || find(STATE, key, value) || find(VALUES, own, value) || find(VALUES, key, value);
 }
 
+/* Every call for a GPU comes by here. */
 static int lost(Gpu gpu) {
     char value[LINE];
+    struct timespec wait = {0, 10000000};
+    while (lookup(gpu, "hang", value) && strcmp(value, "0")) nanosleep(&wait, NULL);
     return lookup(gpu, "lost", value) && strcmp(value, "0");
 }
 
@@ -146,6 +155,7 @@ int nvmlDeviceGetMinorNumber(Gpu gpu, uint *out) { return nvmlDeviceGetIndex(gpu
 /* The recorded one is blank: it is made of the host's machine id here, so that no two hosts of the lab share one. */
 int nvmlDeviceGetUUID(Gpu gpu, char *out, uint size) {
     char id[LINE] = "00000000000000000000000000000000";
+    if (mig_of(gpu) >= 0) return text(gpu, "uuid", out, size);
     FILE *file = fopen(MACHINE_ID, "r");
     if (file) {
         if (!fgets(id, sizeof id, file)) id[0] = 0;
@@ -338,18 +348,31 @@ int nvmlDeviceGetFieldValues(Gpu gpu, int fields, struct field *out) {
     return SUCCESS;
 }
 
-/* ---- processes, MIG, events: none ever ---- */
+/* ---- processes and MIG devices, where STATE has some ---- */
 
-int nvmlDeviceGetComputeRunningProcesses_v3(Gpu gpu, uint *out, void *processes) {
-    (void)processes;
-    *out = 0;
-    return lost(gpu) ? GPU_IS_LOST : SUCCESS;
+struct process { uint pid; wide memory; uint gpu_instance, compute_instance; };
+int nvmlDeviceGetComputeRunningProcesses_v3(Gpu gpu, uint *out, struct process *processes) {
+    uint room = *out;
+    if (lost(gpu)) return GPU_IS_LOST;
+    for (*out = 0;; ++*out) {
+        char key[KEY];
+        wide pid, memory = 0;
+        snprintf(key, sizeof key, "process.%u.pid", *out);
+        if (number(gpu, key, &pid) != SUCCESS) break;
+        snprintf(key, sizeof key, "process.%u.memory", *out);
+        number(gpu, key, &memory);
+        if (*out < room) processes[*out] = (struct process){(uint)pid, memory, 0, 0};
+    }
+    return *out > room ? INSUFFICIENT_SIZE : SUCCESS;
 }
 
 int nvmlDeviceGetMigDeviceHandleByIndex(Gpu gpu, uint index, Gpu *out) {
-    (void)gpu, (void)index, (void)out;
-    return NOT_FOUND;
+    char value[LINE];
+    *out = mig_handle_of(index_of(gpu), (int)index);
+    return lookup(*out, "memory", value) ? SUCCESS : NOT_FOUND;
 }
+
+/* ---- events: none ever ---- */
 
 int nvmlEventSetCreate(void **out) { *out = out; return SUCCESS; }
 int nvmlEventSetFree(void *set) { (void)set; return SUCCESS; }

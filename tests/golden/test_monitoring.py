@@ -14,6 +14,7 @@ import pytest
 from tests.fleets import example_fleet
 from tests.tools import tool
 from vllm_fleet.observe.alerts import ALERTS, Severity
+from vllm_fleet.observe.slo import recordings
 from vllm_fleet.planner.placement import place
 from vllm_fleet.render import monitoring
 from vllm_fleet.render.files import File
@@ -32,7 +33,7 @@ def test_prometheus(golden: Callable[[str, str], None]) -> None:
 
 
 def test_rules(golden: Callable[[str, str], None]) -> None:
-    golden("rules.yml", monitoring.rules_file().content)
+    golden("rules.yml", monitoring.rules_file(example_fleet()).content)
 
 
 def test_alertmanager(golden: Callable[[str, str], None]) -> None:
@@ -62,12 +63,13 @@ def test_an_ipv6_host_listens_in_brackets() -> None:
 @pytest.mark.tools
 def test_promtool_accepts_configuration_and_rules(tmp_path: Path) -> None:
     rules = tmp_path / "rules.yml"
-    rules.write_text(monitoring.rules_file().content, encoding="utf-8")
+    fleet = example_fleet()
+    rules.write_text(monitoring.rules_file(fleet).content, encoding="utf-8")
     config = tmp_path / "prometheus.yml"
     config.write_text(prometheus().content.replace(monitoring.RULES, str(rules)), encoding="utf-8")
     done = subprocess.run([tool("promtool"), "check", "config", config], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert f"{len(ALERTS)} rules found" in done.stdout
+    assert f"{len(ALERTS) + len(recordings(fleet.services))} rules found" in done.stdout
 
 
 @pytest.mark.tools

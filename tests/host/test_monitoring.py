@@ -11,8 +11,10 @@ import pytest
 
 from tests.host.machine import Machine
 from vllm_fleet.network.gateway import endpoint
+from vllm_fleet.observe import metrics
 from vllm_fleet.observe.alerts import ALERTS
 from vllm_fleet.observe.targets import targets
+from vllm_fleet.render import gpu_exporter
 from vllm_fleet.render import monitoring as rendered
 
 _SECONDS = 60
@@ -84,6 +86,27 @@ def test_every_replica_tells_its_kv_cache(monitor: Machine) -> None:
     assert _eventually(seen, wanted) == wanted
 
 
+def test_every_gpu_that_is_declared_is_seen(monitor: Machine) -> None:
+    wanted = {host.name: host.gpus for host in monitor.fleet.hosts if host.gpus}
+
+    def seen() -> dict[str, int]:
+        samples = _query(monitor, "nvml_gpus_visible == nvml_gpus_declared and nvml_kernel_log_followed == 1")
+        return {sample["metric"]["host"]: int(sample["value"][1]) for sample in samples}
+
+    assert _eventually(seen, wanted) == wanted
+
+
+@pytest.mark.parametrize("metric", [metrics.UNIT_STATE, metrics.UNIT_RESTARTS])
+def test_every_engines_unit_is_watched(monitor: Machine, metric: str) -> None:
+    wanted = {(engine.host.name, engine.unit) for engine in monitor.placements}
+
+    def seen() -> set[tuple[str, str]]:
+        samples = _query(monitor, f"{metric}{{{metrics.ENGINE_UNITS}}}")
+        return {(sample["metric"]["host"], sample["metric"]["name"]) for sample in samples}
+
+    assert _eventually(seen, wanted) == wanted
+
+
 def test_the_alerts_are_loaded_and_can_be_evaluated(monitor: Machine) -> None:
     wanted = {alert.name: "ok" for alert in ALERTS}
 
@@ -108,6 +131,16 @@ def test_the_watchers_listen_on_the_private_address_only(monitor: Machine, name:
     port = getattr(monitor.fleet.monitoring, name)
     listening = monitor.run(f"ss -Hltn 'sport = :{port}'").splitlines()
     assert {line.split()[3] for line in listening} == {endpoint(monitor.here, port)}
+
+
+def test_the_gpu_exporter_runs_as_nobody_on_the_private_address_only(gpu: Machine) -> None:
+    if not gpu.here.gpus:
+        pytest.skip("no GPUs are declared for this host")
+    port = gpu.fleet.monitoring.gpu_exporter_port
+    listening = gpu.run(f"ss -Hltn 'sport = :{port}'").splitlines()
+    assert {line.split()[3] for line in listening} == {endpoint(gpu.here, port)}
+    pid = gpu.run(f"systemctl show --property=MainPID --value {gpu_exporter.UNIT}")
+    assert gpu.run(f"ps -o user= -p {pid}").strip() != "root"
 
 
 def test_webhooks_are_not_for_everyone(monitor: Machine) -> None:

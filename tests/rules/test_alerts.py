@@ -13,19 +13,26 @@ from typing import Any
 import pytest
 import yaml
 
+from tests.fleets import service
 from tests.rules.cases import CASES, Case
 from tests.tools import tool
+from tests.unit.contract import VERSIONS, snapshot
+from vllm_fleet.engine.contract import metrics as exposed
+from vllm_fleet.observe import metrics
 from vllm_fleet.observe.alerts import ALERTS, Alert
 from vllm_fleet.observe.rules import rule_groups
+from vllm_fleet.observe.slo import recordings
 
+PARTS = ["What it means", "First checks", "Likely causes", "Mend", "Verify"]
 RUNBOOK = Path(__file__).parents[2] / "docs" / "runbooks.md"
+CHAT = service("chat", "meta-llama/Llama-3.1-8B-Instruct", hosts=["gpu1", "gpu2"], replicas=2)
 BY_NAME = {alert.name: alert for alert in ALERTS}
 
 
 @pytest.mark.parametrize("alert", ALERTS, ids=lambda alert: alert.name)
 def test_has_a_firing_and_a_silent_case(alert: Alert) -> None:
     cases = [case for case in CASES if case.alert == alert.name]
-    assert any(case.fires for case in cases), "add a firing case to tests/rules/cases.py"
+    assert any(case.fires for case in cases), "add a firing case to tests/rules/cases"
     assert alert.severity == "watchdog" or any(not case.fires for case in cases), "add a silent case"
 
 
@@ -34,14 +41,21 @@ def test_has_a_runbook_section(alert: Alert) -> None:
     sections = re.split(r"^## ", RUNBOOK.read_text(encoding="utf-8"), flags=re.M)
     text = next((section for section in sections if section.splitlines()[0] == alert.name), None)
     assert text, f"docs/runbooks.md: add a section `## {alert.name}`"
-    parts = ("**What it means.**", "**First checks.**", "**Mend.**")
-    assert [part for part in parts if part not in text] == []
-    assert "```sh\n" in text, "first checks are commands"
+    assert re.findall(r"^\*\*(.+?)\.\*\*", text, flags=re.M) == PARTS
+    checks = re.findall(r"^```sh\n(.+?)^```", text, flags=re.M | re.S)
+    assert len([line for line in "".join(checks).splitlines() if not line.startswith("#")]) >= 3, "first checks"
 
 
 def test_the_runbook_has_no_section_of_an_alert_that_is_gone() -> None:
     sections = re.findall(r"^## (.+)$", RUNBOOK.read_text(encoding="utf-8"), flags=re.M)
     assert sorted(sections) == sorted(BY_NAME)
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_the_runbook_asks_for_metrics_that_exist(version: str) -> None:
+    asked = dict.fromkeys(metrics.metrics_in(RUNBOOK.read_text(encoding="utf-8")), "docs/runbooks.md")
+    assert len(asked) > 10
+    assert list(exposed.check(snapshot(version), asked)) == []
 
 
 def test_names_are_unique() -> None:
@@ -51,8 +65,17 @@ def test_names_are_unique() -> None:
 @pytest.mark.tools
 @pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case.alert}: {case.what}")
 def test_promtool_agrees(case: Case, tmp_path: Path) -> None:
-    (tmp_path / "rules.yml").write_text(yaml.safe_dump(rule_groups(ALERTS)), encoding="utf-8")
-    test = {"rule_files": ["rules.yml"], "evaluation_interval": "15s", "tests": [_promtool_test(case)]}
+    alert = BY_NAME[case.alert]
+    rules = rule_groups(recordings([CHAT]) if metrics.SLO_BURN in alert.query else [], [alert])
+    (tmp_path / "rules.yml").write_text(yaml.safe_dump(rules), encoding="utf-8")
+    test = {
+        "rule_files": ["rules.yml"],
+        # else by chance
+        "group_eval_order": [group["name"] for group in rules["groups"]],
+        # as Prometheus; where hours are looked at, seconds only cost time
+        "evaluation_interval": "15s" if case.at < 60 else f"{case.step}m",
+        "tests": [_promtool_test(case)],
+    }
     path = tmp_path / "test.yml"
     path.write_text(yaml.safe_dump(test), encoding="utf-8")
     done = subprocess.run([tool("promtool"), "test", "rules", path], capture_output=True, text=True, check=False)
@@ -60,22 +83,31 @@ def test_promtool_agrees(case: Case, tmp_path: Path) -> None:
 
 
 def _promtool_test(case: Case) -> dict[str, Any]:
+    looks = [_look(case, case.at, case.fires)]
+    if case.fires and case.at:
+        looks.insert(0, _look(case, case.at - case.step, []))
+    return {
+        "interval": f"{case.step}m",
+        "input_series": [{"series": series, "values": values} for series, values in case.series.items()],
+        "alert_rule_test": looks,
+    }
+
+
+def _look(case: Case, minute: int, fires: list[dict[str, str]]) -> dict[str, Any]:
     alert = BY_NAME[case.alert]
     return {
-        "interval": "1m",
-        "input_series": [{"series": series, "values": values} for series, values in case.series.items()],
-        "alert_rule_test": [
+        "eval_time": f"{minute}m",
+        "alertname": alert.name,
+        "exp_alerts": [
             {
-                "eval_time": case.at,
-                "alertname": alert.name,
-                "exp_alerts": [
-                    {
-                        "exp_labels": {"severity": alert.severity, **labels},
-                        "exp_annotations": {"summary": _filled(alert.summary, labels), "runbook": alert.runbook},
-                    }
-                    for labels in case.fires
-                ],
+                "exp_labels": {"severity": alert.severity, **labels},
+                "exp_annotations": {
+                    "summary": _filled(alert.summary, labels),
+                    "action": _filled(alert.action, labels),
+                    "runbook": alert.runbook,
+                },
             }
+            for labels in fires
         ],
     }
 

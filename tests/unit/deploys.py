@@ -29,7 +29,7 @@ GROUP = grp.getgrgid(os.getegid()).gr_name
 ODD_NAMES = ["a file", "it's", 'the "other"', "$HOME", "-n", " leading", "trailing ", "*", "größe", "a;b&c"]
 
 
-def file(path: Path, content: str = "", mode: str = "0644", **more: Any) -> File:
+def file(path: Path, content: str | bytes = "", mode: str = "0644", **more: Any) -> File:
     return File(str(path), content, mode, OWNER, GROUP, **more)
 
 

@@ -76,7 +76,8 @@ def test_every_variable_of_ours_is_read_by_vllm(version: str) -> None:
 @pytest.mark.parametrize("version", VERSIONS)
 def test_every_metric_of_ours_is_exposed(version: str) -> None:
     used = used_metrics()
-    assert "vllm:kv_cache_usage_perc" in used
+    assert used["vllm:kv_cache_usage_perc"].startswith("alerts.KvCache")
+    assert used["vllm:inter_token_latency_seconds_bucket"] == "slo.itl"  # asked for by a recording only
     assert list(metrics.check(snapshot(version), used)) == []
 
 

@@ -109,6 +109,7 @@ def test_the_mend_for_an_old_driver_names_what_there_is() -> None:
     [
         ({"options": {"grpc-port": 8000}}, ["8000 on gpu1 is also that of chat's API"]),
         ({"options": {"grpc-port": 8900}}, ["8900 on gpu1 is also weights_port"]),
+        ({"options": {"grpc-port": 9400}}, ["9400 on gpu1 is also monitoring.gpu_exporter_port"]),
         ({"options": {"grpc-port": 9000}}, []),
         ({"options": {"grpc-port": 9000}, "replicas": 2},
          ["9000 on gpu1 is also that of another engine (vllm-chat-0.service)"]),

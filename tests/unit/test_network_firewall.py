@@ -27,6 +27,7 @@ def test_engines_of_a_host() -> None:
         Rule("large among its members", ("10.0.0.11/32",), None),
         Rule("weights for its peers", ("10.0.0.11/32",), (8900,)),
         Rule("node metrics", ("10.0.0.10/32",), (9100,)),
+        Rule("GPU metrics", ("10.0.0.10/32",), (9400,)),
     ]
 
 
@@ -46,7 +47,7 @@ def test_gateway_and_monitoring_apart() -> None:
     ]
     fleet = example_fleet(hosts=hosts)
     assert ports_open_to(of(fleet, "gate1"), "fd00::30/128") == {9100, 8404}
-    assert ports_open_to(of(fleet, "gpu1"), "fd00::30/128") == {8000, 8200, 9100}
+    assert ports_open_to(of(fleet, "gpu1"), "fd00::30/128") == {8000, 8200, 9100, 9400}
     assert ports_open_to(of(fleet, "gpu1"), "10.0.0.20/32") == {8000, 8200}
     assert ports_open_to(of(fleet, "watch1"), "10.0.0.20/32") == {9090, 9093}
     assert ports_open_to(of(fleet, "watch1"), "0.0.0.0/0") == {2222}

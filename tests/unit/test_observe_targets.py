@@ -11,18 +11,21 @@ from vllm_fleet.schema import Host
 def test_targets_of_the_fleet() -> None:
     fleet = example_fleet()
 
-    def engine(address: str, host: str, service: str, replica: int) -> Target:
-        return Target("vllm", address, {"host": host, "service": service, "replica": str(replica)})
+    def engine(address: str, host: str, service: str, replica: int, unit: str) -> Target:
+        labels = {"host": host, "service": service, "replica": str(replica), "unit": f"vllm-{unit}.service"}
+        return Target("vllm", address, labels)
 
     assert targets(fleet, place(fleet)) == [
-        engine("10.0.0.11:8000", "gpu1", "chat", 0),
-        engine("10.0.0.12:8000", "gpu2", "chat", 1),
-        engine("10.0.0.12:8100", "gpu2", "coder", 0),
-        engine("10.0.0.12:8101", "gpu2", "coder", 1),
-        engine("10.0.0.11:8200", "gpu1", "large", 0),  # its second rank serves no metrics
+        engine("10.0.0.11:8000", "gpu1", "chat", 0, "chat"),
+        engine("10.0.0.12:8000", "gpu2", "chat", 1, "chat"),
+        engine("10.0.0.12:8100", "gpu2", "coder", 0, "coder-0"),
+        engine("10.0.0.12:8101", "gpu2", "coder", 1, "coder-1"),
+        engine("10.0.0.11:8200", "gpu1", "large", 0, "large"),  # its second rank serves no metrics
         Target("node", "10.0.0.11:9100", {"host": "gpu1"}),
         Target("node", "10.0.0.12:9100", {"host": "gpu2"}),
         Target("node", "10.0.0.10:9100", {"host": "edge1"}),
+        Target("nvml", "10.0.0.11:9400", {"host": "gpu1"}),
+        Target("nvml", "10.0.0.12:9400", {"host": "gpu2"}),
         Target("haproxy", "10.0.0.10:8404", {"host": "edge1"}),
         Target("prometheus", "10.0.0.10:9090", {"host": "edge1"}),
         Target("alertmanager", "10.0.0.10:9093", {"host": "edge1"}),

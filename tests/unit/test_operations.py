@@ -306,6 +306,13 @@ def test_a_plan_with_diff_shows_what_is_no_secret(tmp_path: Path, caplog: pytest
     assert of_key == ["  (secret content is not shown)"]
 
 
+def test_a_diff_of_what_is_no_text_says_so(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (tmp_path / "program").write_bytes(b"\xffold")
+    with caplog.at_level("INFO", "pyinfra"):
+        Deploy(look_first=True, diff=True).add(tree, name="a plan", entries=[file(tmp_path / "program", b"\xffnew\n")])
+    assert said(caplog) == [f"Will modify {tmp_path}/program", "  (binary content, 5 bytes)"]
+
+
 def test_a_deploy_without_diff_says_nothing_of_paths(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level("INFO", "pyinfra"):
         applier()(tree, entries=[file(tmp_path / "a")])

@@ -14,6 +14,7 @@ from vllm_fleet.schema import (
     Monitoring,
     Secret,
     Service,
+    Slo,
     Venv,
     hosts_of,
 )
@@ -91,6 +92,22 @@ def error_of(build):
         (
             lambda: service(hosts=["gpu-1", "gpu-1"]),
             "services.chat.hosts: names a host twice; use replicas to run several engines on one host",
+        ),
+        (
+            lambda: Slo(ttft_seconds=3),
+            "slo.ttft_seconds: 3 s is between two buckets of vLLM's histogram; use 1.0, 2.5 or 5.0",
+        ),
+        (
+            lambda: Slo(itl_seconds=0.08),
+            "slo.itl_seconds: 0.08 s is between two buckets of vLLM's histogram; use 0.05, 0.075 or 0.1",
+        ),
+        (
+            lambda: Slo(ttft_objective=99),
+            "slo.ttft_objective: input should be less than 1, got 99; give a share from 0.95 to below 1, as 0.99",
+        ),
+        (
+            lambda: service(slo=0.99),
+            "services.chat.slo: input should be a valid dictionary or instance of Slo, got 0.99; give Slo(...)",
         ),
         (
             lambda: service(nodes=2, tensor_parallel_size=2),
@@ -229,6 +246,11 @@ def error_of(build):
         (
             lambda: fleet(service(port=22)),
             "services.chat.port: port 22 on gpu-1 is also hosts.gpu-1.ssh_port's; give one of them another port",
+        ),
+        (
+            lambda: fleet(service(port=9400)),
+            "services.chat.port: port 9400 on gpu-1 is also monitoring.gpu_exporter_port's; give one of them another "
+            "port",
         ),
     ],
 )

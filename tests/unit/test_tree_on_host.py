@@ -53,6 +53,13 @@ def test_a_files_state(tmp_path: Path, mode: str, secret: bool) -> None:
     assert ask(of(wanted)).entries == {str(path): f"f {mode} {OWNER} {GROUP} {digest}"} == {str(path): state(wanted)}
 
 
+def test_bytes_arrive_as_they_are(tmp_path: Path) -> None:
+    wanted = of(file(tmp_path / "program", bytes(range(256)) * 300))
+    put(wanted)
+    assert (tmp_path / "program").read_bytes() == bytes(range(256)) * 300
+    assert not compare(wanted, ask(wanted))
+
+
 @pytest.mark.parametrize("secret", [False, True])
 def test_what_is_no_regular_file_is_none(tmp_path: Path, secret: bool) -> None:
     (tmp_path / "there").write_text("")

@@ -54,6 +54,8 @@ def _rules(fleet: Fleet, placements: list[Placement], host: Host) -> Iterator[Ru
         yield Rule(f"{engine.instance} among its members", _merge(_addresses(engine.members, host)), None)
     yield Rule("weights for its peers", _merge(_addresses(sharers(placements, host), host)), (fleet.weights_port,))
     yield Rule("node metrics", _merge(monitors), (fleet.monitoring.node_exporter_port,))
+    if host.gpus:
+        yield Rule("GPU metrics", _merge(monitors), (fleet.monitoring.gpu_exporter_port,))
     if GATEWAY in host.groups:
         yield Rule("clients of the gateway", _merge(fleet.gateway.clients), (fleet.gateway.port,))
         yield Rule("gateway metrics", _merge(monitors), (fleet.gateway.stats_port,))

@@ -2,18 +2,57 @@
 
 from __future__ import annotations
 
-# Prometheus itself, a series a target: 1 when the last scrape succeeded
+import re
+
+# Prometheus, a series a target: 1 when the last scrape succeeded
 UP = "up"
 
-# vLLM; labels `engine` (the data-parallel rank) and `model_name`. 0 to 1.
-KV_CACHE_USAGE = "vllm:kv_cache_usage_perc"
+# vLLM; labels `engine` (the data-parallel rank) and `model_name`
+KV_CACHE_USAGE = "vllm:kv_cache_usage_perc"  # 0 to 1
+REQUESTS_RUNNING = "vllm:num_requests_running"
+REQUESTS_WAITING = "vllm:num_requests_waiting"
+REQUESTS_WAITING_BY_REASON = "vllm:num_requests_waiting_by_reason"  # label `reason`: capacity, deferred
+ITERATIONS = "vllm:iteration_tokens_total_count"
+PREEMPTIONS = "vllm:num_preemptions_total"
+REQUESTS_FINISHED = "vllm:request_success_total"  # label `finished_reason`
+ADMISSION_REJECTIONS = "vllm:admission_rejections_total"  # label `reason`, but no `engine`
+PREFIX_CACHE_QUERIES = "vllm:prefix_cache_queries_total"  # tokens
+PREFIX_CACHE_HITS = "vllm:prefix_cache_hits_total"  # tokens
+# histograms in seconds, without `_bucket`, `_count` and `_sum`
+TTFT = "vllm:time_to_first_token_seconds"
+ITL = "vllm:inter_token_latency_seconds"
+QUEUE_TIME = "vllm:request_queue_time_seconds"
+# vLLM's API server; labels `handler`, `method` and `status` (2xx ...). Not there before the first request.
+HTTP_REQUESTS = "http_requests_total"
 
-# node exporter, its systemd collector; labels `name` (the unit) and `state`. 0 or 1.
-UNIT_STATE = "node_systemd_unit_state"
+# HAProxy; labels `proxy` (for backends the service) and `code` (1xx ... 5xx, other)
+BACKEND_RESPONSES = "haproxy_backend_http_responses_total"
+SERVER_RESPONSES = "haproxy_server_http_responses_total"
+
+# node exporter
+UNIT_STATE = "node_systemd_unit_state"  # labels `name` (the unit) and `state`; 0 or 1
+UNIT_RESTARTS = "node_systemd_service_restart_total"  # label `name`
+# which of them are engines': the bundle's own are vllm-fleet-NAME.service
+ENGINE_UNITS = 'name=~"vllm-.+", name!~"vllm-fleet-.+"'
+FREE_BYTES = "node_filesystem_avail_bytes"  # label `mountpoint`
+SIZE_BYTES = "node_filesystem_size_bytes"
+OOM_KILLS = "node_vmstat_oom_kill"
+CLOCK_SECONDS = "node_time_seconds"
+
+# the watchers of themselves
+NOTIFICATION_ERRORS = "prometheus_notifications_errors_total"
+NOTIFICATIONS_FAILED = "alertmanager_notifications_failed_total"
+
+# what our recording rules make; labels SERVICE and SLO (ttft, itl, errors)
+SLO_EVENTS = "service:slo_events:rate5m"  # a second
+SLO_BAD_EVENTS = "service:slo_bad_events:rate5m"  # a second
+SLO_BUDGET = "service:slo_budget:ratio"  # the share of events that may be bad
+SLO_BURN = "service:slo_burn:rate"  # followed by its window; in budgets: 1 uses it up exactly
 
 # scrape jobs
 VLLM = "vllm"
 NODE = "node"
+NVML = "nvml"
 HAPROXY = "haproxy"
 PROMETHEUS = "prometheus"
 ALERTMANAGER = "alertmanager"
@@ -22,3 +61,22 @@ ALERTMANAGER = "alertmanager"
 HOST = "host"
 SERVICE = "service"
 REPLICA = "replica"
+UNIT = "unit"
+# and of our recordings
+SLO = "slo"
+
+JOB_OF_PREFIX = {
+    "vllm:": VLLM,
+    "node_": NODE,
+    "haproxy_": HAPROXY,
+    "prometheus_": PROMETHEUS,
+    "alertmanager_": ALERTMANAGER,
+}
+"""Who exposes a metric."""
+_METRIC = re.compile(rf"\b(?:{'|'.join(JOB_OF_PREFIX)})[a-zA-Z0-9_:]+")
+
+
+def metrics_in(expression: str) -> list[str]:
+    """The metrics that targets must expose for a PromQL expression, in its order and with repetitions; not
+    `http_requests_total`, which an idle engine does not have."""
+    return _METRIC.findall(expression)

@@ -1,4 +1,4 @@
-"""Alerts as Prometheus rule groups."""
+"""Recordings and alerts as Prometheus rule groups."""
 
 from __future__ import annotations
 
@@ -6,18 +6,29 @@ from collections.abc import Iterable
 from typing import Any
 
 from vllm_fleet.observe.alerts import Alert
+from vllm_fleet.observe.slo import Recording
 
 
-def rule_groups(alerts: Iterable[Alert]) -> dict[str, Any]:
-    """The content of a rule file, one group."""
-    return {"groups": [{"name": "vllm-fleet", "rules": [_rule(alert) for alert in alerts]}]}
+def rule_groups(recordings: Iterable[Recording], alerts: Iterable[Alert]) -> dict[str, Any]:
+    """The content of a rule file."""
+    return {
+        "groups": [
+            {"name": "vllm-fleet-slo", "interval": "1m", "rules": [_recording(each) for each in recordings]},
+            {"name": "vllm-fleet", "rules": [_alert(alert) for alert in alerts]},
+        ]
+    }
 
 
-def _rule(alert: Alert) -> dict[str, Any]:
+def _recording(recording: Recording) -> dict[str, Any]:
+    rule: dict[str, Any] = {"record": recording.name, "expr": recording.query}
+    return rule | ({"labels": recording.labels} if recording.labels else {})
+
+
+def _alert(alert: Alert) -> dict[str, Any]:
     return {
         "alert": alert.name,
         "expr": alert.condition,
         "for": alert.held,
         "labels": {"severity": alert.severity},
-        "annotations": {"summary": alert.summary, "runbook": alert.runbook},
+        "annotations": {"summary": alert.summary, "action": alert.action, "runbook": alert.runbook},
     }

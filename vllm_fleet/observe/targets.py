@@ -34,10 +34,12 @@ def _targets(fleet: Fleet, placements: list[Placement]) -> Iterator[Target]:
                 metrics.HOST: engine.host.name,
                 metrics.SERVICE: engine.service.name,
                 metrics.REPLICA: str(engine.replica),
+                metrics.UNIT: engine.unit,
             }
             yield Target(metrics.VLLM, engine.endpoint, labels)
     watch = fleet.monitoring
     yield from _on(metrics.NODE, fleet.hosts, watch.node_exporter_port)
+    yield from _on(metrics.NVML, [host for host in fleet.hosts if host.gpus], watch.gpu_exporter_port)
     yield from _on(metrics.HAPROXY, fleet.hosts_in(GATEWAY), fleet.gateway.stats_port)
     yield from _on(metrics.PROMETHEUS, fleet.hosts_in(MONITORING), watch.prometheus_port)
     yield from _on(metrics.ALERTMANAGER, fleet.hosts_in(MONITORING), watch.alertmanager_port)

@@ -80,6 +80,9 @@ def _show(file: File, there: str | None) -> None:
     if file.secret:
         logger.info("  (secret content is not shown)")
         return
+    if isinstance(file.content, bytes):
+        logger.info("  (binary content, %d bytes)", len(file.content))
+        return
     mode = there.split()[1] if there and there.startswith("f ") else ""  # a link or a directory has no content to show
     old = (host.get_fact(FileContents, path=file.path) or []) if mode else []
     for line in generate_color_diff([line + "\n" for line in old], StringIO(file.content).readlines()):

@@ -24,11 +24,17 @@ class File:
     """A file's whole wanted state. A `secret` one is never shown in a diff, nor its content in this repr."""
 
     path: str
-    content: str = field(repr=False)
+    content: str | bytes = field(repr=False)
+    """Bytes where it is no text."""
     mode: str = "0644"
     owner: str = "root"
     group: str = "root"
     secret: bool = False
+
+    @property
+    def data(self) -> bytes:
+        """The content as it stands on the host."""
+        return self.content.encode() if isinstance(self.content, str) else self.content
 
 
 @dataclass(frozen=True)

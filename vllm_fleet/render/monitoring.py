@@ -13,6 +13,7 @@ from vllm_fleet.observe.alertmanager import alertmanager_config
 from vllm_fleet.observe.alerts import ALERTS
 from vllm_fleet.observe.prometheus import prometheus_config
 from vllm_fleet.observe.rules import rule_groups
+from vllm_fleet.observe.slo import recordings
 from vllm_fleet.observe.targets import targets
 from vllm_fleet.planner.placement import Placement
 from vllm_fleet.render.files import File
@@ -49,9 +50,9 @@ RestartSec=5s
 """
 
 
-def rules_file() -> File:
-    """The alerts."""
-    return File(RULES, _yaml(rule_groups(ALERTS)))
+def rules_file(fleet: Fleet) -> File:
+    """The alerts, and the series that they are computed from."""
+    return File(RULES, _yaml(rule_groups(recordings(fleet.services), ALERTS)))
 
 
 def prometheus_file(fleet: Fleet, placements: list[Placement]) -> File:
@@ -91,6 +92,7 @@ def node_exporter_start(fleet: Fleet, host: Host) -> list[File]:
         # the state of each engine's unit; brackets, for systemd takes a backslash in the file for its own
         "--collector.systemd",
         "--collector.systemd.unit-include=vllm-.+[.]service",
+        "--collector.systemd.enable-restarts-metrics",
     )
 
 

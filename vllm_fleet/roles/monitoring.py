@@ -1,4 +1,4 @@
-"""Every host: the node exporter. Monitoring hosts: Prometheus and Alertmanager."""
+"""Every host: the node exporter. Hosts with GPUs: the GPU exporter. Monitoring hosts: Prometheus and Alertmanager."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pyinfra.api import deploy
 
 from vllm_fleet.operations import tree
 from vllm_fleet.planner.placement import Placement
+from vllm_fleet.render import gpu_exporter as render_gpu
 from vllm_fleet.render import monitoring as render
 from vllm_fleet.schema import Fleet, Host
 from vllm_fleet.schema.host import MONITORING
@@ -17,6 +18,8 @@ def apply(fleet: Fleet, placements: list[Placement]) -> None:
     """This host's part in watching the fleet."""
     here = fleet.host(host.name)
     exporter(fleet, here)
+    if here.gpus:
+        gpu_exporter(fleet, here)
     if MONITORING in here.groups:
         monitor(fleet, placements, here)
 
@@ -33,12 +36,24 @@ def exporter(fleet: Fleet, here: Host) -> None:
     )
 
 
+@deploy("GPU exporter")
+def gpu_exporter(fleet: Fleet, here: Host) -> None:
+    """What NVML says of this host's GPUs."""
+    program, unit = render_gpu.program_file(), render_gpu.unit_file(fleet, here)
+    tree(
+        name="GPU exporter",
+        entries=[program, unit],
+        check=render_gpu.CHECK,
+        units=[Unit(render_gpu.UNIT, restart_on=(program, unit))],
+    )
+
+
 @deploy("Monitoring")
 def monitor(fleet: Fleet, placements: list[Placement], here: Host) -> None:
     """Prometheus scrapes the fleet and evaluates the alerts; Alertmanager sends them on."""
     prometheus_start, alertmanager_start = render.prometheus_start(fleet, here), render.alertmanager_start(fleet, here)
     prometheus, alertmanager = render.prometheus_file(fleet, placements), render.alertmanager_file(fleet.webhooks())
-    rules = render.rules_file()
+    rules = render.rules_file(fleet)
     tree(
         name="Prometheus and Alertmanager",
         packages=[render.PROMETHEUS, render.ALERTMANAGER],

@@ -7,10 +7,11 @@ from .host import Host, hosts_of
 from .monitoring import Monitoring
 from .secret import Secret
 from .service import Container, Service, Venv
+from .slo import Slo
 from .versions import AptRepository, NvidiaNetwork, Versions
 from .weights import Archive, Directory, Hub
 
 __all__ = [
     "AptRepository", "Archive", "ConfigError", "Container", "Directory", "Fleet", "Gateway", "Host", "Hub",
-    "Monitoring", "NvidiaNetwork", "Problem", "Secret", "Service", "Venv", "Versions", "hosts_of",
+    "Monitoring", "NvidiaNetwork", "Problem", "Secret", "Service", "Slo", "Venv", "Versions", "hosts_of",
 ]  # fmt: skip

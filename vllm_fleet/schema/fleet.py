@@ -135,6 +135,8 @@ class Fleet(Model):
         """Ports declared on a host and the path that declares each; a replica's offset is the planner's matter."""
         yield host.ssh_port, f"hosts.{host.name}.ssh_port"
         yield self.monitoring.node_exporter_port, "monitoring.node_exporter_port"
+        if host.gpus:
+            yield self.monitoring.gpu_exporter_port, "monitoring.gpu_exporter_port"
         if GATEWAY in host.groups:
             yield self.gateway.port, "gateway.port"
             yield self.gateway.stats_port, "gateway.stats_port"

@@ -19,6 +19,8 @@ class Monitoring(Model):
     prometheus_port: Port = 9090
     alertmanager_port: Port = 9093
     node_exporter_port: Port = 9100
+    gpu_exporter_port: Port = 9400
+    """On hosts with GPUs."""
     scrape_interval: Duration = "5s"
     retention: Duration = "30d"
     operators: list[str] = []

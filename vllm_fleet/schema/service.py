@@ -12,6 +12,7 @@ from pydantic import Field, field_validator, model_validator
 from .base import Model, Name, Port
 from .errors import FieldError
 from .secret import Secret
+from .slo import Slo
 from .weights import Source
 
 # vLLM options that a typed field of Service or the bundle itself sets; said twice they could disagree.
@@ -172,6 +173,8 @@ class Service(Model):
     """How long a stopping engine may finish its requests."""
     start_seconds: Annotated[int, Field(ge=30)] = 1800
     """How long a deploy waits for the first completion before it fails."""
+    slo: Annotated[Slo, Field(description="Slo(...)")] = Slo()
+    """What alerts hold it to."""
 
     @classmethod
     def path_of(cls, data: dict[str, Any]) -> str:

@@ -20,6 +20,8 @@ def ports(fleet: Fleet, placements: list[Placement]) -> Iterator[Problem]:
     for host in fleet.hosts:
         taken[host.name, fleet.weights_port] = "weights_port"
         taken[host.name, fleet.monitoring.node_exporter_port] = "monitoring.node_exporter_port"
+        if host.gpus:
+            taken[host.name, fleet.monitoring.gpu_exporter_port] = "monitoring.gpu_exporter_port"
     for placement in placements:
         port = placement.service.options.get("grpc-port")
         if not isinstance(port, int) or not placement.head:

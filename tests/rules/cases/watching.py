@@ -1,0 +1,49 @@
+"""Cases of the watching itself."""
+
+from __future__ import annotations
+
+from tests.rules.cases.case import Case, counter, engine, labels_of, series, up
+from vllm_fleet.observe.used_metrics import used_metrics
+
+_SENT = labels_of("prometheus", "edge1")
+_ERRORS = series("prometheus_notifications_errors_total", _SENT | {"alertmanager": "http://10.0.0.10:9093/"})
+_TOLD = labels_of("alertmanager", "edge1")
+_FAILED = series("alertmanager_notifications_failed_total", _TOLD | {"integration": "webhook"})
+
+_CHAT_0, _NODE = up("vllm", "gpu1", "chat"), up("node", "gpu1")
+_EXPOSED = {engine(name): "1x20" for name in used_metrics()}
+_HOST = {
+    series(name, labels_of("node", "gpu1")): "1x20"
+    for name in (
+        *("node_systemd_service_restart_total", "node_filesystem_avail_bytes", "node_filesystem_size_bytes"),
+        *("node_vmstat_oom_kill", "node_time_seconds"),
+    )
+}
+_TARGET = labels_of("vllm", "gpu1", "chat")
+_VANISHED = [_TARGET | {"metric": "vllm:kv_cache_usage_perc"}]
+
+
+def _without(name: str, values: str = "_x20") -> dict[str, str]:
+    return _EXPOSED | {_CHAT_0: "1x20", engine(name): values}
+
+
+CASES = [
+    Case("AlertPathFailing", "Prometheus cannot reach Alertmanager", {_ERRORS: f"0x3 {counter((20, 2))}"}, 10,
+         [{"job": "prometheus", "host": "edge1"}]),
+    Case("AlertPathFailing", "Alertmanager cannot reach a webhook", {_FAILED: counter((20, 1))}, 6,
+         [{"job": "alertmanager", "host": "edge1"}]),
+    Case("AlertPathFailing", "both cannot", {_ERRORS: counter((20, 1)), _FAILED: counter((20, 1))}, 6,
+         [{"job": "prometheus", "host": "edge1"}, {"job": "alertmanager", "host": "edge1"}]),
+    Case("AlertPathFailing", "one failure, then all is well", {_ERRORS: "0x3 1x20", _FAILED: "7x20"}, 12),
+    Case("MetricVanished", "an engine without one of them", _without("vllm:kv_cache_usage_perc"), 10, _VANISHED),
+    Case("MetricVanished", "it was there before", _without("vllm:kv_cache_usage_perc", "1x2 stale _x17"), 13,
+         _VANISHED),
+    Case("MetricVanished", "a host with engines, whose exporter knows no units",
+         {_CHAT_0: "0x20", _NODE: "1x20", **_HOST}, 10,
+         [labels_of("node", "gpu1") | {"metric": "node_systemd_unit_state"}]),
+    Case("MetricVanished", "a host without engines", {_NODE: "1x20", **_HOST}, 20),
+    Case("MetricVanished", "all is there", _EXPOSED | {_CHAT_0: "1x20"}, 20),
+    Case("MetricVanished", "the engine is down", {_CHAT_0: "0x20"}, 20),
+    Case("MetricVanished", "it comes back within ten minutes", _without("vllm:kv_cache_usage_perc", "_x7 1x12"), 20),
+    Case("Watchdog", "with nothing else there", {}, 0, [{}]),
+]  # fmt: skip

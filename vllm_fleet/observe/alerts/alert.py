@@ -1,0 +1,42 @@
+"""What an alert is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+Severity = Literal["page", "ticket", "watchdog"]
+"""page: wake someone; ticket: within the working day; watchdog: always firing, its absence is the alarm."""
+
+
+@dataclass(frozen=True)
+class Alert:
+    """A condition someone must act on. Owns its query, threshold, severity, words and runbook section."""
+
+    name: str
+    query: str
+    """PromQL of the watched value, as a dashboard would draw it."""
+    comparison: Literal[">", "<", "=="]
+    threshold: float
+    held: str
+    """How long the condition must hold before the alert fires; a Prometheus duration."""
+    severity: Severity
+    summary: str
+    """For the person who gets it: what is so, and on what. May use `{{ $labels.NAME }}`."""
+    action: str
+    """The first thing to do about it, in a line; the rest stands in the runbook. May use labels too."""
+    provided: str = ""
+    """What else must be so: the rest of the expression, from its `and` or `unless` on."""
+
+    @property
+    def condition(self) -> str:
+        return f"{self.query} {self.comparison} {self.threshold:g} {self.provided}".rstrip()
+
+    @property
+    def runbook(self) -> str:
+        """The section that says what to do."""
+        return f"docs/runbooks.md#{self.name.lower()}"
+
+
+ENGINE = "{{ $labels.service }} replica {{ $labels.replica }} on {{ $labels.host }}"
+"""Which engine, in summaries of alerts that carry its target's labels."""

@@ -1,0 +1,55 @@
+"""The watching itself: do alerts get out, and do the series exist that they are made of."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from vllm_fleet.observe import metrics
+from vllm_fleet.observe.alerts.alert import Alert
+
+ALERT_PATH_FAILING = Alert(
+    name="AlertPathFailing",
+    query=f"sum by (job, {metrics.HOST}) "
+    f"(rate({metrics.NOTIFICATION_ERRORS}[5m]) or rate({metrics.NOTIFICATIONS_FAILED}[5m]))",
+    comparison=">",
+    threshold=0,
+    held="5m",
+    severity="page",
+    summary="{{ $labels.job }} on {{ $labels.host }} cannot pass alerts on",
+    action="Try its next hop by hand: Alertmanager, or a webhook; this alert may reach you by another way only",
+)
+
+
+def metric_vanished(queries: Iterable[str]) -> Alert:
+    """A series of these is missing while its target is up: an upgrade renamed it, and alerts on it stay silent."""
+    names = dict.fromkeys(name for query in queries for name in metrics.metrics_in(query))
+    return Alert(
+        name="MetricVanished",
+        query=f"({' or '.join(map(_absent, names))})",
+        comparison="==",
+        threshold=1,
+        held="10m",
+        severity="ticket",
+        summary="{{ $labels.job }} on {{ $labels.host }} no longer exposes {{ $labels.metric }}, which alerts need",
+        action="Find its new name, and change vllm_fleet/observe/metrics.py; until then those alerts are blind",
+    )
+
+
+def _absent(metric: str) -> str:
+    job = next(job for prefix, job in metrics.JOB_OF_PREFIX.items() if metric.startswith(prefix))
+    target = f'{metrics.UP}{{job="{job}"}} == 1'
+    if metric in (metrics.UNIT_STATE, metrics.UNIT_RESTARTS):  # only hosts with engines have their units
+        target += f' and on ({metrics.HOST}) {metrics.UP}{{job="{metrics.VLLM}"}}'
+    return f'label_replace({target} unless on (job, instance) {metric}, "metric", "{metric}", "", "")'
+
+
+WATCHDOG = Alert(
+    name="Watchdog",
+    query="vector(1)",
+    comparison=">",
+    threshold=0,
+    held="0s",
+    severity="watchdog",
+    summary="Alerts reach you. Whatever receives this must raise the alarm when it stops",
+    action="Nothing, while it comes",
+)
