@@ -133,7 +133,7 @@ class Supervisor:
             changes = [self.look(child) for child in self.children]
             if any(changes):
                 self.write_status()
-            time.sleep(POLL_SECONDS)
+            time.sleep(POLL_SECONDS)  # the pace of its looks; it runs until `down`
 
 
 def launch(children: list[Child], paths: Paths) -> None:

@@ -71,7 +71,7 @@ class EngineHandler(BaseHTTPRequestHandler):
         if b'"stream"' in body:
             self._stream()
         elif b'"wait"' in body:
-            with suppress(ConnectionResetError):
+            with suppress(ConnectionResetError):  # it may hang up with a reset
                 self.connection.recv(1)  # nothing comes but the gateway's hanging up
             self.server.hung_up.set()
         else:

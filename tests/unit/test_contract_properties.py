@@ -76,7 +76,7 @@ def test_no_command_line_raises(words: list[str], version: str) -> None:
 
 @given(st.sampled_from(sorted(snapshot().options)), st.text(max_size=12))
 def test_no_value_raises_anything_else(option: str, text: str) -> None:
-    with contextlib.suppress(Refused):
+    with contextlib.suppress(Refused):  # one line is what a refusal should be
         read(snapshot().options[option], text)
 
 

@@ -136,7 +136,7 @@ def test_no_engine_starts_before_all_members_are_here(tmp_path: Path, capsys: py
     async def main() -> tuple[Ending, ...]:
         parts = [hosts.leader(), hosts.follower(1)]
         running = [asyncio.create_task(part.run()) for part in parts]
-        await asyncio.sleep(0.5)
+        await asyncio.sleep(0.5)  # in which a leader that did not wait would have started it
         assert hosts.started() == []
         late = hosts.follower(2)
         running.append(asyncio.create_task(late.run()))
@@ -155,7 +155,7 @@ def test_a_follower_waits_for_its_leader(hosts: Hosts, capsys: pytest.CaptureFix
     async def main() -> tuple[Ending, Ending]:
         second = hosts.follower()
         following = asyncio.create_task(second.run())
-        await asyncio.sleep(0.3)
+        await asyncio.sleep(0.3)  # so long the one waits while the other is away, or drains
         first = hosts.leader()
         leading = asyncio.create_task(first.run())
         await hosts.until_started(0, 1)
@@ -256,7 +256,7 @@ async def silent(hosts: Hosts, rank: int) -> asyncio.StreamReader:
 def test_a_member_that_falls_silent_ends_all(hosts: Hosts) -> None:
     async def main() -> Ending:
         leading = asyncio.create_task(hosts.leader().run())
-        await asyncio.sleep(0.2)
+        await asyncio.sleep(0.2)  # until the part before has taken its place; a failure if it has not
         reader = await silent(hosts, 1)
         ending = await leading
         assert b'"start"' in await reader.read()
@@ -269,7 +269,7 @@ def test_a_leader_that_falls_silent_ends_its_followers(hosts: Hosts) -> None:
     async def main() -> Ending:
         async def start_and_hang(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             writer.write(b'{"start": true}\n')
-            await asyncio.sleep(SECONDS)
+            await asyncio.sleep(SECONDS)  # silence; the test ends it
 
         async with await asyncio.start_server(start_and_hang, "127.0.0.1", hosts.port) as server:
             ending = await hosts.follower().run()
@@ -285,7 +285,7 @@ def test_a_member_that_starts_again_ends_all(hosts: Hosts) -> None:
 
     async def main() -> Ending:
         leading = asyncio.create_task(hosts.leader().run())
-        await asyncio.sleep(0.2)
+        await asyncio.sleep(0.2)  # until the part before has taken its place; a failure if it has not
         first = await silent(hosts, 1)
         await hosts.until_started(0)
         second = await silent(hosts, 1)
@@ -310,9 +310,9 @@ def test_a_stop_lets_the_leader_drain_while_the_others_still_work(hosts: Hosts, 
         parts = [hosts.leader(), hosts.follower()]
         running = asyncio.gather(*(part.run() for part in parts))
         await hosts.until_started(0, 1)
-        await asyncio.sleep(0.2)
+        await asyncio.sleep(0.2)  # until the part before has taken its place; a failure if it has not
         parts[asked].leave()
-        await asyncio.sleep(0.3)
+        await asyncio.sleep(0.3)  # so long the one waits while the other is away, or drains
         assert not gone(dict(hosts.started())[1])
         return tuple(await running)
 
@@ -338,7 +338,7 @@ def test_a_stop_before_the_start_is_at_once(hosts: Hosts, make: Callable[[Hosts]
     async def main() -> Ending:
         part = make(hosts)
         running = asyncio.create_task(part.run())
-        await asyncio.sleep(0.1)
+        await asyncio.sleep(0.1)  # until it listens or asks; a failure if it does not
         part.leave()
         return await running
 
@@ -379,7 +379,7 @@ def test_who_is_no_member_is_turned_away(hosts: Hosts, capsys: pytest.CaptureFix
     async def main() -> bytes:
         first = hosts.leader()
         leading = asyncio.create_task(first.run())
-        await asyncio.sleep(0.1)
+        await asyncio.sleep(0.1)  # until it listens or asks; a failure if it does not
         reader, writer = await asyncio.open_connection("127.0.0.1", hosts.port, local_addr=("127.0.0.9", 0))
         writer.write(b'{"rank": 1, "version": "v1"}\n')
         heard = await reader.read()
@@ -397,7 +397,7 @@ def test_nonsense_on_the_port_changes_nothing(hosts: Hosts, word: bytes) -> None
     async def main() -> bool:
         first = hosts.leader()
         leading = asyncio.create_task(first.run())
-        await asyncio.sleep(0.1)
+        await asyncio.sleep(0.1)  # until it listens or asks; a failure if it does not
         reader, writer = await asyncio.open_connection("127.0.0.1", hosts.port, local_addr=("127.0.0.2", 0))
         writer.write(word)
         await reader.read()
@@ -458,7 +458,7 @@ def test_the_leader_waits_out_its_pause(hosts: Hosts, monkeypatch: pytest.Monkey
     async def main() -> None:
         first = hosts.leader()
         running = asyncio.gather(first.run(), hosts.follower().run())
-        await asyncio.sleep(0.6)
+        await asyncio.sleep(0.6)  # less than the pause, in which nothing may start
         assert hosts.started() == []
         await hosts.until_started(0, 1)
         first.leave()

@@ -65,7 +65,7 @@ def _await_gateway(health: str) -> None:
     for _ in range(_GATEWAY_LOOKS):
         if httpx.get(health, timeout=10).status_code == 200:
             return
-        time.sleep(_LOOK_SECONDS)
+        time.sleep(_LOOK_SECONDS)  # between looks; their number is bounded
 
 
 def _delta(line: str) -> str:

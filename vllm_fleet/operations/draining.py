@@ -103,7 +103,7 @@ def _wait_until_idle(gateway: Host, seconds: Mapping[Server, int]) -> None:
                 "%s: %s still has %d requests after %d s; they are cut off", gateway.name, server.path, requests, waited
             )
         if left:
-            time.sleep(_POLL_SECONDS)
+            time.sleep(_POLL_SECONDS)  # between looks; bounded by each server's seconds
 
 
 def _wait_until_up(gateway: Host, seconds: Mapping[Server, int]) -> None:
@@ -119,4 +119,4 @@ def _wait_until_up(gateway: Host, seconds: Mapping[Server, int]) -> None:
                     f"`journalctl -u haproxy` there"
                 )
         if left:
-            time.sleep(_POLL_SECONDS)
+            time.sleep(_POLL_SECONDS)  # between looks; bounded by each server's seconds

@@ -174,7 +174,7 @@ def _reboot(on: Host) -> None:
     end = time.monotonic() + REBOOT_SECONDS
     while time.monotonic() < end:
         on.disconnect()
-        time.sleep(RECONNECT_SECONDS)
+        time.sleep(RECONNECT_SECONDS)  # a host boots; bounded above
         on.connect(show_errors=False)
         if on.connected and _boot_id(on) not in (None, before):
             return
@@ -206,7 +206,7 @@ def _check_fitness(on: Host, fleet: Fleet, driver: Driver) -> None:
         if time.monotonic() >= end:
             more = f" (and {len(findings) - 1} more: fleet doctor)" if len(findings) > 1 else ""
             raise Failed(f"{findings[0]}{more}; {on.name} takes no requests until a deploy finds it in order")
-        time.sleep(RECONNECT_SECONDS)
+        time.sleep(RECONNECT_SECONDS)  # links are trained meanwhile; bounded above
 
 
 def _generate_cdi(on: Host, driver: Driver) -> None:

@@ -69,7 +69,7 @@ def _share(peer: str, command: str, sums: list[str]) -> None:
     """Run on another host of this deploy; `sums` stays empty where that is not possible (`--limit`)."""
     other = host.inventory.get_host(peer)
     if other.connected:
-        with suppress(Failed):
+        with suppress(Failed):  # the origin is asked then
             sums += [line.split()[0] for line in run(other, command)[-1:]]
 
 

@@ -28,7 +28,7 @@ def main() -> None:
 def _parser() -> tuple[Any, Any]:
     flexible = importlib.import_module("vllm.utils.argparse_utils").FlexibleArgumentParser
     for place in ("vllm.entrypoints.common.cli_args", "vllm.entrypoints.launchers.cli_args"):  # 0.33, 0.32
-        with contextlib.suppress(ModuleNotFoundError):
+        with contextlib.suppress(ModuleNotFoundError):  # the other version has it elsewhere
             cli = importlib.import_module(place)
             return cli.make_arg_parser(flexible()), cli
     raise SystemExit("this vLLM keeps its parser in a place that is not known here")

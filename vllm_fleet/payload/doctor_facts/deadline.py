@@ -109,5 +109,5 @@ def _understand(child: _Child, values: dict[str, Any], unread: dict[str, str]) -
 def _end(child: _Child) -> None:
     """Kill it and what it started; in the kernel it may outlive the signal."""
     os.close(child.pipe)
-    with contextlib.suppress(ProcessLookupError):
+    with contextlib.suppress(ProcessLookupError):  # it has ended meanwhile
         os.killpg(child.pid, signal.SIGKILL)

@@ -50,7 +50,7 @@ class Members:
             while len(self.links) < self.world - 1 and (left := end - time.monotonic()) > 0:
                 server.settimeout(left)
                 # whoever is no member is not heard, and the next one is
-                with contextlib.suppress(OSError, ValueError, KeyError):
+                with contextlib.suppress(OSError, ValueError, KeyError):  # a stranger on the port; members come again
                     link = Link(server.accept()[0])
                     self.links[int(link.hear(time.monotonic() + CONNECT_SECONDS)["rank"])] = link
 
@@ -79,7 +79,7 @@ class Members:
             return list(heard["all"])
         everyone = [mine, *(self._of(rank) for rank in range(1, self.world))]
         for link in self.links.values():
-            with contextlib.suppress(OSError):
+            with contextlib.suppress(OSError):  # who is gone is told of by `_of`
                 link.say({"all": everyone})
         return everyone
 
@@ -98,7 +98,7 @@ class Members:
         """This member failed: rank 0 tells the others while they still work, and nobody is waited for much longer."""
         self.deadline = min(self.deadline, time.monotonic() + 2 * GRACE_SECONDS)
         for link in self.links.values() if self.rank == 0 else ():
-            with contextlib.suppress(OSError):
+            with contextlib.suppress(OSError):  # who is gone is told of by `_of`
                 link.say({"off": True})
 
     def _of(self, rank: int) -> dict[str, Any]:

@@ -34,12 +34,12 @@ class Engine:
         if self._drain:
             await asyncio.create_subprocess_exec(*self._drain, stdout=asyncio.subprocess.DEVNULL)
             return
-        with contextlib.suppress(ProcessLookupError):
+        with contextlib.suppress(ProcessLookupError):  # it has ended meanwhile
             self._process.send_signal(signal.SIGINT)  # SIGTERM is lost while a model loads (vLLM 0.32)
 
     async def kill(self) -> None:
         """End all that is left of it; a container is the unit's ExecStopPost's matter."""
         if self._process:
-            with contextlib.suppress(ProcessLookupError):
+            with contextlib.suppress(ProcessLookupError):  # it has ended meanwhile
                 os.killpg(self._process.pid, signal.SIGKILL)
             await self._process.wait()

@@ -32,7 +32,7 @@ class Link:
 
     async def say(self, **message: Any) -> None:
         """Send a message; one that cannot be sent is no error here, for `hear` tells."""
-        with contextlib.suppress(OSError, TimeoutError):
+        with contextlib.suppress(OSError, TimeoutError):  # `hear` tells
             async with asyncio.timeout(SILENCE_SECONDS):
                 self._writer.write(json.dumps(message).encode() + b"\n")
                 await self._writer.drain()

@@ -59,7 +59,7 @@ class Collector:
                 self.snapshot = Snapshot(self.collect(), time.monotonic())
             except Exception:  # whatever it is, the age of the last round tells
                 traceback.print_exc()
-            time.sleep(max(0.0, began + ROUND_SECONDS - time.monotonic()))
+            time.sleep(max(0.0, began + ROUND_SECONDS - time.monotonic()))  # until the next round
 
     def collect(self) -> str:
         """One round, as text."""

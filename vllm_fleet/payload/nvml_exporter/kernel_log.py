@@ -38,7 +38,7 @@ class KernelLog:
         while True:
             self.follow()
             self.followed = False
-            time.sleep(PAUSE_SECONDS)
+            time.sleep(PAUSE_SECONDS)  # before journalctl is started again
 
     def follow(self) -> None:
         """Until the journal ends, as it does when journald is started anew."""

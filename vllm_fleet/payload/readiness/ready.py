@@ -145,7 +145,7 @@ def wait(engine: Engine, say: Callable[[str], None]) -> Problem | None:
             what = f"no answer within {engine.start_seconds} s (last: {answer.why})"
             mend = f"raise start_seconds if it was still on its way, else read journalctl -u {engine.unit}"
             return _explain(engine, journal, unit, Failure("", what, mend), of_ended=False)
-        time.sleep(min(POLL_SECONDS, left))
+        time.sleep(min(POLL_SECONDS, left))  # an engine starts; bounded by start_seconds
 
 
 def _explain(engine: Engine, journal: Journal, unit: Unit, failure: Failure, *, of_ended: bool) -> Problem:
