@@ -13,8 +13,11 @@ from weakref import WeakKeyDictionary
 import pytest
 from hypothesis import settings
 
+from lab import nvidia_debs
+from lab.nvidia import nvidia_simulate
 from tests.unit.deploys import Systemd
 from tests.unit.readiness import Api
+from tests.unit.simulated_nvml import DRIVER, Simulated
 from vllm_fleet import converge, paths
 
 # the same examples in every run, so that a red run is red again; a busy machine is no failure
@@ -33,6 +36,22 @@ def api() -> Iterator[str]:
     server.shutdown()
     thread.join()
     server.server_close()
+
+
+@pytest.fixture(scope="module")
+def compiled(tmp_path_factory: pytest.TempPathFactory) -> Simulated:
+    """The lab's stand-in for NVML; needs gcc."""
+    return Simulated(tmp_path_factory.mktemp("nvml"))
+
+
+@pytest.fixture
+def simulated(compiled: Simulated, monkeypatch: pytest.MonkeyPatch) -> Iterator[Simulated]:
+    """The same with its module loaded and no fault; `nvidia-simulate` writes there."""
+    compiled.load(DRIVER)
+    monkeypatch.setattr(nvidia_simulate, "STATE", compiled.state)
+    monkeypatch.setattr(nvidia_simulate, "VALUES", nvidia_debs.SOURCES / "h200")
+    yield compiled
+    compiled.state.unlink(missing_ok=True)
 
 
 @pytest.fixture

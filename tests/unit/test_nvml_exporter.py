@@ -9,14 +9,13 @@ import shutil
 import threading
 import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pynvml
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from lab import nvidia_debs
 from lab.nvidia import nvidia_simulate
 from tests.unit.gpu_host import RECORDED
 from tests.unit.simulated_nvml import DRIVER, OTHER_DRIVER, Simulated
@@ -30,22 +29,13 @@ pytestmark = pytest.mark.skipif(not shutil.which("gcc"), reason="the stand-in is
 UUID = "GPU-01234567-89ab-cdef-0123-456789abcd03"
 
 
-@pytest.fixture(scope="module")
-def compiled(tmp_path_factory: pytest.TempPathFactory) -> Simulated:
-    return Simulated(tmp_path_factory.mktemp("nvml"))
-
-
 @pytest.fixture
-def simulated(compiled: Simulated, monkeypatch: pytest.MonkeyPatch) -> Iterator[Simulated]:
-    """Module loaded, no fault, and nvidia-ml-py asks it."""
-    compiled.load(DRIVER)
-    monkeypatch.setattr(nvidia_simulate, "STATE", compiled.state)
-    monkeypatch.setattr(nvidia_simulate, "VALUES", nvidia_debs.SOURCES / "h200")
-    monkeypatch.setattr(pynvml, "nvmlLib", compiled.lib)
+def simulated(simulated: Simulated, monkeypatch: pytest.MonkeyPatch) -> Simulated:
+    """The stand-in, which nvidia-ml-py asks."""
+    monkeypatch.setattr(pynvml, "nvmlLib", simulated.lib)
     monkeypatch.setattr(pynvml, "_nvmlGetFunctionPointer_cache", {})
-    compiled.state.parent.mkdir(parents=True, exist_ok=True)
-    yield compiled
-    compiled.state.unlink(missing_ok=True)
+    simulated.state.parent.mkdir(parents=True, exist_ok=True)
+    return simulated
 
 
 @pytest.fixture
