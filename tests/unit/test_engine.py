@@ -33,6 +33,12 @@ COMMON = {
     "VLLM_MAX_N_SEQUENCES": "64",
     "VLLM_NO_USAGE_STATS": "1",
 }
+OF_SECOND_HOST = {
+    "VLLM_HOST_IP": "10.0.1.2",
+    "NCCL_SOCKET_IFNAME": "=eth1",
+    "GLOO_SOCKET_IFNAME": "eth1",
+    "NCCL_IB_HCA": "mlx5_0",
+}
 NODES = [
     Host(name=f"gpu-{n}", address=f"10.0.1.{n}", groups=("gpu",), gpus=8, interface="eth1", infiniband="mlx5_0")
     for n in (1, 2)
@@ -93,12 +99,7 @@ def test_a_follower_of_a_model_that_spans_hosts():
         "--master-addr", "10.0.1.1", "--master-port", "29501", "--distributed-executor-backend", "mp",
         "--distributed-timeout-seconds", "300", "--headless",
     ]  # fmt: skip
-    assert environment(follower) == COMMON | {
-        "VLLM_HOST_IP": "10.0.1.2",
-        "NCCL_SOCKET_IFNAME": "=eth1",
-        "GLOO_SOCKET_IFNAME": "eth1",
-        "NCCL_IB_HCA": "mlx5_0",
-    }
+    assert environment(follower) == COMMON | OF_SECOND_HOST
     command = start_command(follower)
     assert command[command.index("/dev/infiniband") - 1] == "--device"
 
@@ -134,12 +135,7 @@ def test_data_parallel_ranks_on_each_of_two_hosts():
         DEEPSEEK, 2, *sizes, "--data-parallel-start-rank", "8", *MEET, "--distributed-timeout-seconds", "300",
         "--headless",
     )  # fmt: skip
-    assert environment(follower) == COMMON | {
-        "VLLM_HOST_IP": "10.0.1.2",
-        "NCCL_SOCKET_IFNAME": "=eth1",
-        "GLOO_SOCKET_IFNAME": "eth1",
-        "NCCL_IB_HCA": "mlx5_0",
-    }
+    assert environment(follower) == COMMON | OF_SECOND_HOST
 
 
 def test_a_data_parallel_rank_of_several_gpus_on_each_of_two_hosts():
@@ -210,11 +206,7 @@ def test_with_ray_the_other_ranks_only_join():
         "--entrypoint", "ray", IMAGE.image,
         "start", "--address", "10.0.1.1:29520", "--node-ip-address", "10.0.1.2", *NODE, "--block",
     ]  # fmt: skip
-    assert environment(follower) == COMMON | {
-        "VLLM_HOST_IP": "10.0.1.2",
-        "NCCL_SOCKET_IFNAME": "=eth1",
-        "GLOO_SOCKET_IFNAME": "eth1",
-        "NCCL_IB_HCA": "mlx5_0",
+    assert environment(follower) == COMMON | OF_SECOND_HOST | {
         "RAY_ADDRESS": "10.0.1.1:29520",
         "RAY_USAGE_STATS_ENABLED": "0",
     }
