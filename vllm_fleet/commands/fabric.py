@@ -35,8 +35,7 @@ def fabric(inventory: str, service: str, as_json: bool) -> None:
     fleet, placements = load(inventory)
     proofs = []
     for members in _replicas(fleet, placements, service):
-        names = ", ".join(member.host.name for member in members)
-        with Console(stderr=True).status(f"{service} replica {members[0].replica}: {names}"):
+        with Console(stderr=True).status(_named(members)):
             proof = _prove(inventory, fleet, members)
         proofs.append((members, proof))
         if not as_json:
@@ -64,9 +63,8 @@ def _prove(inventory: str, fleet: Fleet, members: list[Placement]) -> Proof:
 
 def _show(members: list[Placement], proof: Proof) -> None:
     report = proof.report
-    names = ", ".join(member.host.name for member in members)
     wire = f" ({report['backend']} over {report['interface']}, MTU {report['mtu']})" if report.get("mtu") else ""
-    click.echo(f"{members[0].service.name} replica {members[0].replica}: {names}{wire}")
+    click.echo(f"{_named(members)}{wire}")
     if report.get("all_reduce"):
         table = Table()
         for column in ("all-reduce", "time", "bus bandwidth"):
@@ -79,6 +77,11 @@ def _show(members: list[Placement], proof: Proof) -> None:
         click.secho(problem, fg="red")
     if not proof.problems:
         click.echo("all is well")
+
+
+def _named(members: list[Placement]) -> str:
+    names = ", ".join(member.host.name for member in members)
+    return f"{members[0].service.name} replica {members[0].replica}: {names}"
 
 
 def _content(members: list[Placement], proof: Proof) -> dict[str, Any]:
