@@ -24,7 +24,7 @@ from vllm_fleet.observe.rules import rule_groups
 from vllm_fleet.observe.slo import recordings
 
 PARTS = ["What it means", "First checks", "Likely causes", "Mend", "Verify"]
-RUNBOOK = Path(__file__).parents[2] / "docs" / "runbooks.md"
+RUNBOOKS = Path(__file__).parents[2] / "docs" / "runbooks"
 CHAT = service("chat", "meta-llama/Llama-3.1-8B-Instruct", hosts=["gpu1", "gpu2"], replicas=2)
 BY_NAME = {alert.name: alert for alert in ALERTS}
 
@@ -38,24 +38,30 @@ def test_has_a_firing_and_a_silent_case(alert: Alert) -> None:
 
 @pytest.mark.parametrize("alert", ALERTS, ids=lambda alert: alert.name)
 def test_has_a_runbook_section(alert: Alert) -> None:
-    sections = re.split(r"^## ", RUNBOOK.read_text(encoding="utf-8"), flags=re.M)
+    page = RUNBOOKS / f"{alert.subject.name}.md"
+    sections = re.split(r"^## ", page.read_text(encoding="utf-8"), flags=re.M)
     text = next((section for section in sections if section.splitlines()[0] == alert.name), None)
-    assert text, f"docs/runbooks.md: add a section `## {alert.name}`"
+    assert text, f"{alert.runbook}: add the section `## {alert.name}`"
     assert re.findall(r"^\*\*(.+?)\.\*\*", text, flags=re.M) == PARTS
     checks = re.findall(r"^```sh\n(.+?)^```", text, flags=re.M | re.S)
     assert len([line for line in "".join(checks).splitlines() if not line.startswith("#")]) >= 3, "first checks"
+    assert f"[{alert.name}]({page.name}#{alert.name.lower()})" in (RUNBOOKS / "README.md").read_text(encoding="utf-8")
 
 
-def test_the_runbook_has_no_section_of_an_alert_that_is_gone() -> None:
-    sections = re.findall(r"^## (.+)$", RUNBOOK.read_text(encoding="utf-8"), flags=re.M)
+def test_the_runbooks_have_no_section_of_an_alert_that_is_gone() -> None:
+    sections = re.findall(r"^## (.+)$", _runbooks(), flags=re.M)
     assert sorted(sections) == sorted(BY_NAME)
 
 
 @pytest.mark.parametrize("version", VERSIONS)
-def test_the_runbook_asks_for_metrics_that_exist(version: str) -> None:
-    asked = dict.fromkeys(metrics.metrics_in(RUNBOOK.read_text(encoding="utf-8")), "docs/runbooks.md")
+def test_the_runbooks_ask_for_metrics_that_exist(version: str) -> None:
+    asked = dict.fromkeys(metrics.metrics_in(_runbooks()), "docs/runbooks")
     assert len(asked) > 10
     assert list(exposed.check(snapshot(version), asked)) == []
+
+
+def _runbooks() -> str:
+    return "".join(page.read_text(encoding="utf-8") for page in sorted(RUNBOOKS.glob("*.md")))
 
 
 def test_names_are_unique() -> None:

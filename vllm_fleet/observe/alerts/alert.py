@@ -5,13 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from vllm_fleet.observe.alerts.subjects import Subject
+
 Severity = Literal["page", "ticket", "watchdog"]
 """page: wake someone; ticket: within the working day; watchdog: always firing, its absence is the alarm."""
 
 
 @dataclass(frozen=True)
 class Alert:
-    """A condition someone must act on. Owns its query, threshold, severity, words and runbook section."""
+    """A condition someone must act on. Owns its query, threshold, severity, words, subject and runbook section."""
 
     name: str
     query: str
@@ -21,6 +23,7 @@ class Alert:
     held: str
     """How long the condition must hold before the alert fires; a Prometheus duration."""
     severity: Severity
+    subject: Subject
     summary: str
     """For the person who gets it: what is so, and on what. May use `{{ $labels.NAME }}`."""
     action: str
@@ -35,7 +38,7 @@ class Alert:
     @property
     def runbook(self) -> str:
         """The section that says what to do."""
-        return f"docs/runbooks.md#{self.name.lower()}"
+        return f"docs/runbooks/{self.subject.name}.md#{self.name.lower()}"
 
 
 ENGINE = "{{ $labels.service }} replica {{ $labels.replica }} on {{ $labels.host }}"

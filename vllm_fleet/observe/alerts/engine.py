@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from vllm_fleet.observe import metrics
+from vllm_fleet.observe.alerts import subjects
 from vllm_fleet.observe.alerts.alert import ENGINE, Alert
 
 _DOWN = f'{metrics.UP}{{job="{metrics.VLLM}"}}'
@@ -23,6 +24,7 @@ VLLM_DOWN = Alert(
     threshold=0,
     held="1m",
     severity="page",
+    subject=subjects.ENGINES,
     summary=f"{ENGINE} does not answer, and its unit does not run",
     action="Find out who or what stopped {{ $labels.unit }}, and start it",
     # HostDown tells of the host, VllmLoadingTooLong and VllmCrashLoop of a unit at work, VllmGroupGaveUp of `failed`
@@ -38,6 +40,7 @@ VLLM_LOADING_TOO_LONG = Alert(
     # longer than a restart with weights on local disk and warm compile caches
     held="5m",
     severity="page",
+    subject=subjects.ENGINES,
     summary=f"{ENGINE} has been starting for five minutes and does not answer",
     action="Read in the journal of {{ $labels.unit }} how far it got; a first start may take longer",
     provided=f"and {_ON_UNIT} {_unit_is('active')}",
@@ -51,6 +54,7 @@ VLLM_CRASH_LOOP = Alert(
     threshold=2.5,
     held="5m",
     severity="page",
+    subject=subjects.ENGINES,
     summary="{{ $labels.name }} on {{ $labels.host }} ends and is started again, more than twice in 30 minutes",
     action="Read the last errors in the journal of {{ $labels.name }}",
 )
@@ -63,6 +67,7 @@ VLLM_GROUP_GAVE_UP = Alert(
     threshold=1,
     held="1m",
     severity="page",
+    subject=subjects.ENGINES,
     summary="{{ $labels.name }} on {{ $labels.host }} has given up after failures in a row, on all hosts of its model",
     action="Mend the cause that the journal names, then start {{ $labels.name }} on every host of the model",
 )
@@ -75,6 +80,7 @@ VLLM_WEDGED = Alert(
     threshold=0,
     held="2m",
     severity="page",
+    subject=subjects.ENGINES,
     summary=f"{ENGINE} has requests and makes no progress, though it looks healthy",
     action="Restart {{ $labels.unit }}; the other replicas take its requests",
     provided=f"and {metrics.REQUESTS_RUNNING} > 0",

@@ -6,6 +6,7 @@ from pathlib import PurePosixPath
 
 from vllm_fleet import paths
 from vllm_fleet.observe import metrics
+from vllm_fleet.observe.alerts import subjects
 from vllm_fleet.observe.alerts.alert import Alert
 
 HOST_DOWN = Alert(
@@ -16,6 +17,7 @@ HOST_DOWN = Alert(
     threshold=0,
     held="1m",
     severity="page",
+    subject=subjects.HOST,
     summary="{{ $labels.host }}: nothing on it answers",
     action="Look at its console; take it out of the services' hosts if it stays away",
 )
@@ -31,6 +33,7 @@ MODEL_DISK_FILLING = Alert(
     threshold=0.1,
     held="15m",
     severity="ticket",
+    subject=subjects.HOST,
     summary="{{ $labels.host }}: less than 10 % of {{ $labels.mountpoint }} is free; the next model may not fit",
     action="Remove models, images and caches that no engine uses",
 )
@@ -42,6 +45,7 @@ OOM_KILL = Alert(
     threshold=0,
     held="0s",
     severity="ticket",
+    subject=subjects.HOST,
     summary="{{ $labels.host }}: the kernel has killed a process for want of memory",
     action="Read in the kernel's log which one; a rank of an engine takes its replica with it",
 )
@@ -54,6 +58,7 @@ CLOCK_SKEW = Alert(
     threshold=1,
     held="10m",
     severity="ticket",
+    subject=subjects.HOST,
     summary="{{ $labels.host }}: its clock differs by more than a second from the monitoring host's",
     action="Look at its time synchronisation, and at the monitoring host's when all hosts differ",
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from vllm_fleet.observe import metrics
+from vllm_fleet.observe.alerts import subjects
 from vllm_fleet.observe.alerts.alert import ENGINE, Alert
 
 # Not the mean: with 10 preemptions/s it stood at 0.72-0.83 while the 90th percentile was 0.97 (vLLM 0.32).
@@ -15,6 +16,7 @@ KV_CACHE_HIGH = Alert(
     threshold=0.9,
     held="10m",
     severity="ticket",
+    subject=subjects.KV_CACHE,
     summary=f"{ENGINE}: KV cache nearly full for 20 minutes; requests will be preempted",
     action="Plan for more room: another replica, an FP8 cache, shorter contexts",
 )
@@ -26,6 +28,7 @@ KV_CACHE_SATURATED = Alert(
     threshold=0.95,
     held="5m",
     severity="page",
+    subject=subjects.KV_CACHE,
     summary=f"{ENGINE}: KV cache full, and requests wait for room in it",
     action="Turn load away or add a replica; long prompts of one client are a frequent cause",
     provided=f'and ignoring (reason) avg_over_time({metrics.REQUESTS_WAITING_BY_REASON}{{reason="capacity"}}[5m]) > 1',
@@ -38,6 +41,7 @@ PREEMPTIONS = Alert(
     threshold=0.05,
     held="10m",
     severity="ticket",
+    subject=subjects.KV_CACHE,
     summary=f"{ENGINE}: more than 5 preemptions in 100 requests; each is computed again",
     action="Lower max-num-seqs, so that requests wait instead, or give the KV cache more room",
 )
@@ -57,6 +61,7 @@ PREFIX_HIT_COLLAPSE = Alert(
     threshold=0.5,
     held="30m",
     severity="ticket",
+    subject=subjects.KV_CACHE,
     summary="{{ $labels.service }}: prompts hit the prefix cache less than half as often as yesterday",
     action="Ask what changed in the prompts, or in how requests reach the replicas",
     # a share that was small yesterday may well be smaller today

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from vllm_fleet.observe import metrics
+from vllm_fleet.observe.alerts import subjects
 from vllm_fleet.observe.alerts.alert import ENGINE, Alert
 
 QUEUE_GROWING = Alert(
@@ -12,6 +13,7 @@ QUEUE_GROWING = Alert(
     threshold=20,
     held="10m",
     severity="page",
+    subject=subjects.QUEUE,
     summary=f"{ENGINE}: more than 20 requests wait, and they become more",
     action="Add a replica, or turn load away; look whether another replica is gone",
     provided=f"and deriv({metrics.REQUESTS_WAITING}[10m]) > 0",
@@ -24,6 +26,7 @@ QUEUE_TIME_HIGH = Alert(
     threshold=5,
     held="10m",
     severity="ticket",
+    subject=subjects.QUEUE,
     summary="{{ $labels.service }}: one request in twenty waits longer than 5 s before it is begun",
     action="Compare running requests with max-num-seqs, and the KV cache's use, then add what is short",
 )
@@ -43,6 +46,7 @@ ADMISSION_REJECTIONS = Alert(
     threshold=0.01,
     held="5m",
     severity="ticket",
+    subject=subjects.QUEUE,
     summary="{{ $labels.service }}: engines or the gateway turn requests away",
     action="Find out which of the two; raise capacity, or the limit where it is too careful",
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from vllm_fleet.observe import metrics
+from vllm_fleet.observe.alerts import subjects
 from vllm_fleet.observe.alerts.alert import Alert
 
 _UP = f'{metrics.UP}{{job="{metrics.VLLM}"}}'
@@ -14,6 +15,7 @@ VLLM_SERVICE_DOWN = Alert(
     threshold=0,
     held="1m",
     severity="page",
+    subject=subjects.SERVICE,
     summary="{{ $labels.service }}: no replica answers, clients get 503",
     action="Look whether its units run or still load; after a deploy, go back to the last configuration",
 )
@@ -26,6 +28,7 @@ VLLM_REPLICAS_MISSING = Alert(
     threshold=0,
     held="15m",
     severity="ticket",
+    subject=subjects.SERVICE,
     summary="{{ $labels.service }}: fewer replicas than declared for 15 minutes",
     action="Bring the missing replica back, or declare fewer",
 )
@@ -45,6 +48,7 @@ CLIENT_ABORTS = Alert(
     threshold=0.1,
     held="10m",
     severity="ticket",
+    subject=subjects.SERVICE,
     summary="{{ $labels.service }}: more than 10 % of requests are left by their clients before they end",
     action="Compare time to first token with the clients' timeouts",
     # a dozen requests in ten minutes: below that, one that is still running would count

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from vllm_fleet.observe import metrics
+from vllm_fleet.observe.alerts import subjects
 from vllm_fleet.observe.alerts.alert import Alert, Severity
 
 
@@ -59,6 +60,7 @@ def _alerts() -> Iterator[Alert]:
                 threshold=burn.rate,
                 held=burn.held,
                 severity=burn.severity,
+                subject=subjects.SLO,
                 summary=f"{{{{ $labels.service }}}}: {objective.bad}, using up {burn.effect}",
                 action=objective.action,
                 provided=f"and {metrics.SLO_BURN}{burn.short}{only} > {burn.rate:g} "

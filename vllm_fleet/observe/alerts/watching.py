@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from vllm_fleet.observe import metrics
+from vllm_fleet.observe.alerts import subjects
 from vllm_fleet.observe.alerts.alert import Alert
 
 ALERT_PATH_FAILING = Alert(
@@ -15,6 +16,7 @@ ALERT_PATH_FAILING = Alert(
     threshold=0,
     held="5m",
     severity="page",
+    subject=subjects.WATCHING,
     summary="{{ $labels.job }} on {{ $labels.host }} cannot pass alerts on",
     action="Try its next hop by hand: Alertmanager, or a webhook; this alert may reach you by another way only",
 )
@@ -30,6 +32,7 @@ def metric_vanished(queries: Iterable[str]) -> Alert:
         threshold=1,
         held="10m",
         severity="ticket",
+        subject=subjects.WATCHING,
         summary="{{ $labels.job }} on {{ $labels.host }} no longer exposes {{ $labels.metric }}, which alerts need",
         action="Find its new name, and change vllm_fleet/observe/metrics.py; until then those alerts are blind",
     )
@@ -50,6 +53,7 @@ WATCHDOG = Alert(
     threshold=0,
     held="0s",
     severity="watchdog",
+    subject=subjects.WATCHING,
     summary="Alerts reach you. Whatever receives this must raise the alarm when it stops",
     action="Nothing, while it comes",
 )
