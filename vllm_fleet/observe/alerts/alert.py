@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from vllm_fleet.observe import metrics
 from vllm_fleet.observe.alerts.subjects import Subject
 
 Severity = Literal["page", "ticket", "watchdog"]
@@ -34,6 +35,11 @@ class Alert:
     @property
     def condition(self) -> str:
         return f"{self.query} {self.comparison} {self.threshold:g} {self.provided}".rstrip()
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Which of service and host a firing one names: those that its summary does."""
+        return tuple(label for label in (metrics.SERVICE, metrics.HOST) if f"$labels.{label} " in self.summary)
 
     @property
     def runbook(self) -> str:
