@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from vllm_fleet.observe import metrics
 from vllm_fleet.observe.alerts import ALERTS, Alert
+from vllm_fleet.observe.panel import query_of
 
-_BY_NAME = {alert.name: alert for alert in ALERTS}
+_BY_NAME = {each.name: each for each in ALERTS}
 
 
-def named(*names: str) -> list[Alert]:
-    """Alerts by their names. Raises KeyError for one that is gone."""
-    return [_BY_NAME[name] for name in names]
+def alert(name: str) -> Alert:
+    """An alert by its name. Raises KeyError for one that is gone."""
+    return _BY_NAME[name]
 
 
 def engines(metric: str, *matchers: str) -> str:
@@ -19,7 +20,7 @@ def engines(metric: str, *matchers: str) -> str:
 
 
 def services(metric: str, *matchers: str) -> str:
-    """A series of the chosen services, wherever it comes from."""
+    """A series of the chosen services, on whatever host."""
     return _series(metric, 'service=~"$service"', *matchers)
 
 
@@ -78,10 +79,10 @@ def of_service(expression: str) -> str:
 
 
 def how_many(alert: Alert) -> str:
-    """How many things are beyond an alert's threshold, however short."""
-    return or_none(f"count({alert.query} {alert.comparison} {alert.threshold:g})")
+    """How many of the chosen are beyond an alert's threshold, however short."""
+    return number_of(f"({query_of(alert).expression}) {alert.comparison} {alert.threshold:g}")
 
 
-def or_none(expression: str) -> str:
-    """0 where nothing is."""
-    return f"{expression} or vector(0)"
+def number_of(expression: str) -> str:
+    """How many series there are; 0 where there is none."""
+    return f"count({expression}) or vector(0)"

@@ -2,87 +2,65 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Unpack
 
 from grafana.queries import engines, mean, quantile, rate, total
-from grafana.shared import runbooks
+from grafana.shared import ENGINES_UP, RELEASES, runbooks
 from vllm_fleet.observe import metrics
-from vllm_fleet.observe.panel import Dashboard, Panel, Query, Row
+from vllm_fleet.observe.panel import Dashboard, Look, Panel, Query, Row, lines, table
 
 _RELEASE = (metrics.SERVICE, metrics.TRACK, metrics.RELEASE)
-_NAME = "{{service}} {{track}} {{release}}"
-_ANSWERS = engines(metrics.HTTP_REQUESTS, f'job="{metrics.VLLM}"')
-_FAILED = engines(metrics.HTTP_REQUESTS, f'job="{metrics.VLLM}"', 'status="5xx"')
-_UP = engines(metrics.UP, f'job="{metrics.VLLM}"')
-_CANARY, _STABLE = f'{metrics.TRACK}="canary"', f'{metrics.TRACK}="stable"'
+_UP = total(ENGINES_UP, *_RELEASE)
+_API = f'job="{metrics.VLLM}"'
+_ANSWERS = total(rate(engines(metrics.HTTP_REQUESTS, _API)), *_RELEASE)
+_FAILED = total(rate(engines(metrics.HTTP_REQUESTS, _API, 'status="5xx"')), *_RELEASE)
+_GENERATED = total(rate(engines(metrics.GENERATION_TOKENS)), *_RELEASE)
+_FINISHED = total(rate(engines(metrics.REQUESTS_FINISHED)), *_RELEASE)
 
 
-def _by_release(title: str, expression: str, **more: Any) -> Panel:
-    return Panel(title, (Query(expression, _NAME),), width=8, **more)
+def _by_release(title: str, expression: str, **look: Unpack[Look]) -> Panel:
+    return lines(title, Query(expression, "{{service}} {{track}} {{release}}"), **look)
 
 
-def _p95(histogram: str) -> Query:
-    canary, stable = (quantile(0.95, histogram, metrics.SERVICE, matchers=(track,)) for track in (_CANARY, _STABLE))
-    return Query(f"{canary} / {stable}", "{{service}}")
+def _canary(title: str, histogram: str) -> Panel:
+    canary, stable = (
+        quantile(0.95, histogram, "service", matchers=(f'{metrics.TRACK}="{track}"',)) for track in ("canary", "stable")
+    )
+    return lines(title, Query(f"{canary} / {stable}", "{{service}}"), unit="percentunit", width=12)
 
+
+_RELEASES = Row(
+    "Which releases serve",
+    (
+        table("Replicas up", Query(_UP, "Up"), width=12, height=6),
+        table("What each engine runs", Query(RELEASES), width=12, height=6),
+    ),
+)
+
+_SIDE_BY_SIDE = Row(
+    "Side by side",
+    (
+        _by_release("Time to first token p95", quantile(0.95, metrics.TTFT, *_RELEASE), unit="s"),
+        _by_release("Between tokens p95", quantile(0.95, metrics.ITL, *_RELEASE), unit="s"),
+        _by_release("5xx of engines", f"({_FAILED} or 0 * {_ANSWERS}) / {_ANSWERS}", unit="percentunit"),
+        _by_release("Tokens generated a replica", f"{_GENERATED} / {_UP}", unit="si:tok/s"),
+        _by_release(
+            "Tokens an answer (mean)",
+            mean(metrics.OUTPUT_LENGTH, *_RELEASE),
+            description="A release that answers shorter, or never ends, has another model or chat template.",
+        ),
+        _by_release("Requests a replica", f"{_FINISHED} / {_UP}", unit="reqps"),
+    ),
+)
+
+_CANARY = Row(
+    "Canary, of stable (100 %: the same)",
+    (_canary("Time to first token p95", metrics.TTFT), _canary("Between tokens p95", metrics.ITL)),
+)
 
 DASHBOARD = Dashboard(
     "rollout",
     "Rollout",
     "Is the new release as good as the one before it?",
-    (
-        Row(
-            "Which releases serve",
-            (
-                Panel("Replicas up, by release", (Query(total(_UP, *_RELEASE), "Up"),), "table", width=12, height=6),
-                Panel(
-                    "What each engine runs",
-                    (
-                        Query(
-                            f"max by (service, replica, rank, host, track, release) ({engines(metrics.ENGINE_INFO)})",
-                        ),
-                    ),
-                    "table",
-                    width=12,
-                    height=6,
-                ),
-            ),
-        ),
-        Row(
-            "Side by side",
-            (
-                _by_release("Time to first token p95", quantile(0.95, metrics.TTFT, *_RELEASE), unit="s"),
-                _by_release("Between tokens p95", quantile(0.95, metrics.ITL, *_RELEASE), unit="s"),
-                _by_release(
-                    "5xx of engines",
-                    f"({total(rate(_FAILED), *_RELEASE)} or 0 * {total(rate(_ANSWERS), *_RELEASE)})"
-                    f" / {total(rate(_ANSWERS), *_RELEASE)}",
-                    unit="percentunit",
-                ),
-                _by_release(
-                    "Tokens generated a replica",
-                    f"{total(rate(engines(metrics.GENERATION_TOKENS)), *_RELEASE)} / {total(_UP, *_RELEASE)}",
-                    unit="si:tok/s",
-                ),
-                _by_release(
-                    "Length of answers (mean)",
-                    mean(metrics.OUTPUT_LENGTH, *_RELEASE),
-                    description="Tokens. A release that answers shorter, or never ends, is another model or template.",
-                ),
-                _by_release(
-                    "Requests a replica",
-                    f"{total(rate(engines(metrics.REQUESTS_FINISHED)), *_RELEASE)} / {total(_UP, *_RELEASE)}",
-                    unit="reqps",
-                ),
-            ),
-        ),
-        Row(
-            "Canary, of stable's (1 is the same)",
-            (
-                Panel("Time to first token p95", (_p95(metrics.TTFT),), unit="percentunit", width=12),
-                Panel("Between tokens p95", (_p95(metrics.ITL),), unit="percentunit", width=12),
-            ),
-        ),
-        runbooks("rollout"),
-    ),
-)  # fmt: skip
+    (_RELEASES, _SIDE_BY_SIDE, _CANARY, runbooks("rollout")),
+)

@@ -185,13 +185,12 @@ def _timeseries(panel: Panel) -> dict[str, Any]:
         "stacking": {"mode": "normal" if panel.stacked else "none", "group": "A"},
         "thresholdsStyle": {"mode": "dashed" if len(panel.levels) > 1 else "off"},
     }
+    defaults = _defaults(panel, color={"mode": "palette-classic"}, custom=custom)
+    legend = {"displayMode": "table", "placement": "bottom", "showLegend": True, "calcs": ["lastNotNull", "max"]}
     return {
-        "fieldConfig": {"defaults": _defaults(panel, color={"mode": "palette-classic"}, custom=custom), "overrides": []},
-        "options": {
-            "legend": {"displayMode": "table", "placement": "bottom", "showLegend": True, "calcs": ["lastNotNull", "max"]},
-            "tooltip": {"mode": "multi", "sort": "desc"},
-        },
-    }  # fmt: skip
+        "fieldConfig": {"defaults": defaults, "overrides": []},
+        "options": {"legend": legend, "tooltip": {"mode": "multi", "sort": "desc"}},
+    }
 
 
 def _stat(panel: Panel) -> dict[str, Any]:

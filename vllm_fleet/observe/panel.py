@@ -1,9 +1,9 @@
-"""What a dashboard is: rows of panels, and the queries they draw. Pure; `observe/grafana.py` gives it Grafana's form."""
+"""What a dashboard is: rows of panels, and the queries they draw. Grafana's form of it is made by `grafana.py`."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, TypedDict, Unpack
 
 from vllm_fleet.observe import metrics
 from vllm_fleet.observe.alerts import Alert
@@ -15,16 +15,15 @@ Kind = Literal["timeseries", "stat", "table", "heatmap", "text"]
 Unit = Literal["short", "s", "percentunit", "bytes", "Bps", "reqps", "celsius", "watt", "si:tok/s", "dateTimeFromNow"]
 """Grafana's names; all values are in Prometheus' base units, `percentunit` is 0 to 1."""
 
-OK, NOTICE, TICKET, PAGE = "green", "blue", "orange", "red"
-"""Colours by severity; blue says that something is so, not that it is bad."""
+OK, TICKET, PAGE = "green", "orange", "red"
+"""Colours by severity."""
 _COLOURS = {"ticket": TICKET, "page": PAGE}
 
 Levels = tuple[tuple[float | None, str], ...]
 """Colours, each with the value from which on it counts; None is the lowest."""
 
 PLAIN: Levels = ((None, OK),)
-_ABOVE_NOTHING = 1e-9
-"""Rates and counts that are not 0 are more."""
+_MORE_THAN_NONE = 1e-9
 
 
 @dataclass(frozen=True)
@@ -33,35 +32,47 @@ class Query:
 
     expression: str
     legend: str = ""
-    """A series' name, with `{{label}}`; in a table the column's title. Without one a column has no values."""
+    """A series' name, with `{{label}}`; in a table the column's title. Without one a column of values is not shown."""
     unit: Unit | None = None
     """Of a table's column; None is the panel's."""
     levels: Levels = ()
-    """Of a table's column: its cells are coloured."""
+    """Of a table's column, whose cells are then coloured."""
     alert: Alert | None = None
     """Whose query it is."""
 
 
+class Look(TypedDict, total=False):
+    """What a panel may set beside its title and queries."""
+
+    unit: Unit
+    width: int
+    """Of 24."""
+    height: int
+    levels: Levels
+    stacked: bool
+    full: float
+    """The value at the upper edge, where there is a natural one."""
+    description: str
+    names: dict[int, str]
+    """What a number is called that stands for something."""
+
+
 @dataclass(frozen=True)
 class Panel:
-    """One picture or one number."""
+    """One picture or one number; its fields are those of `Look`, and the text of a text panel (Markdown)."""
 
     title: str
+    kind: Kind
     queries: tuple[Query, ...] = ()
-    kind: Kind = "timeseries"
     unit: Unit = "short"
     width: int = 8
-    """Of 24."""
     height: int = 8
     levels: Levels = PLAIN
     stacked: bool = False
     full: float | None = None
-    """The value at the upper edge, where there is a natural one."""
     description: str = ""
     names: dict[int, str] = field(default_factory=dict)
-    """What a number is called that stands for something."""
     text: str = ""
-    """Of a text panel, in Markdown."""
 
 
 @dataclass(frozen=True)
@@ -87,6 +98,26 @@ class Dashboard:
         return tuple(panel for row in self.rows for panel in row.panels)
 
 
+def lines(title: str, *queries: Query, **look: Unpack[Look]) -> Panel:
+    """Values over time."""
+    return Panel(title, "timeseries", queries, **look)
+
+
+def number(title: str, *queries: Query, **look: Unpack[Look]) -> Panel:
+    """Values now, in large type."""
+    return Panel(title, "stat", queries, **look)
+
+
+def table(title: str, *columns: Query, **look: Unpack[Look]) -> Panel:
+    """Values now, a row for each set of labels, which all columns have in common."""
+    return Panel(title, "table", columns, **look)
+
+
+def heatmap(title: str, query: Query, **look: Unpack[Look]) -> Panel:
+    """How many fell into each bucket over time."""
+    return Panel(title, "heatmap", (query,), **look)
+
+
 def above(ticket: float | None = None, page: float | None = None) -> Levels:
     """Good below, bad from the given values on."""
     steps = ((ticket, TICKET), (page, PAGE))
@@ -99,33 +130,27 @@ def below(value: float, colour: str = PAGE) -> Levels:
 
 
 def levels_of(*alerts: Alert) -> Levels:
-    """The thresholds of alerts that look at the same quantity from the same side, in the colours of their severities.
-
-    Grafana's levels include their value; an alert with `>` does not, which no picture shows.
-    """
+    """The thresholds of alerts that look at a quantity from the same side, in the colours of their severities."""
     first = alerts[0]
     if first.comparison == "<":
         return below(first.threshold, _COLOURS[first.severity])
     if first.comparison == "==" and first.threshold == 0:
-        return below(_ABOVE_NOTHING, _COLOURS[first.severity])
-    return (*PLAIN, *sorted((alert.threshold, _COLOURS[alert.severity]) for alert in alerts))
+        return below(_MORE_THAN_NONE, _COLOURS[first.severity])
+    return (*PLAIN, *sorted({(alert.threshold, _COLOURS[alert.severity]) for alert in alerts}))
 
 
 def query_of(alert: Alert, legend: str = "") -> Query:
     """An alert's own query, narrowed to what the dashboard's variables choose."""
-    return Query(f"{alert.query} {_chosen(alert)}".rstrip(), legend or _legend(alert), alert=alert)
+    labels = " ".join(f"{{{{{label}}}}}" for label in alert.labels)
+    return Query(f"{alert.query} {_chosen(alert)}".rstrip(), legend or labels, alert=alert)
 
 
 def panel_of(*alerts: Alert, title: str, legend: str = "", unit: Unit = "short", width: int = 8) -> Panel:
-    """What alerts watch, with their thresholds; alerts with one query share a line."""
+    """What alerts watch, with their thresholds; alerts with one query share its lines."""
     first_of_query = {alert.query: alert for alert in reversed(alerts)}
-    queries = tuple(query_of(alert, legend) for alert in reversed(first_of_query.values()))
+    queries = [query_of(alert, legend) for alert in reversed(first_of_query.values())]
     about = "\n\n".join(f"{alert.name} ({alert.severity}): {alert.runbook}" for alert in alerts)
-    return Panel(title, queries, unit=unit, width=width, levels=levels_of(*alerts), description=about)
-
-
-def _legend(alert: Alert) -> str:
-    return " ".join(f"{{{{{label}}}}}" for label in alert.labels)
+    return lines(title, *queries, unit=unit, width=width, levels=levels_of(*alerts), description=about)
 
 
 def _chosen(alert: Alert) -> str:
