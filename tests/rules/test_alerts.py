@@ -20,6 +20,7 @@ from tests.unit.contract import VERSIONS, snapshot
 from vllm_fleet.engine.contract import metrics as exposed
 from vllm_fleet.observe import metrics
 from vllm_fleet.observe.alerts import ALERTS, Alert
+from vllm_fleet.observe.grafana import dashboard_path
 from vllm_fleet.observe.rules import rule_groups
 from vllm_fleet.observe.slo import recordings
 
@@ -111,6 +112,7 @@ def _look(case: Case, minute: int, fires: list[dict[str, str]]) -> dict[str, Any
                     "summary": _filled(alert.summary, labels),
                     "action": _filled(alert.action, labels),
                     "runbook": alert.runbook,
+                    "dashboard": _filled(dashboard_path(alert), labels),
                 },
             }
             for labels in fires

@@ -8,6 +8,7 @@ from string import ascii_uppercase
 from typing import Any, get_args
 
 from vllm_fleet.observe import metrics
+from vllm_fleet.observe.alerts import Alert
 from vllm_fleet.observe.alerts.subjects import Dashboard as Name
 from vllm_fleet.observe.panel import Dashboard, Levels, Panel, Query
 
@@ -20,6 +21,12 @@ _WIDTH = 24
 def uid(name: Name) -> str:
     """A dashboard's part of Grafana's URLs: `/d/UID`."""
     return f"vllm-fleet-{name}"
+
+
+def dashboard_path(alert: Alert) -> str:
+    """Where Grafana shows what an alert is about: its dashboard, with the service and the host that it names."""
+    chosen = "&".join(f"var-{label}={{{{ $labels.{label} }}}}" for label in alert.labels)
+    return f"/d/{uid(alert.subject.dashboard)}{'?' if chosen else ''}{chosen}"
 
 
 def dashboard_text(dashboard: Dashboard) -> str:

@@ -39,10 +39,7 @@ HTTP_REQUESTS = "http_requests_total"
 # HAProxy; labels `proxy` (for backends the service) and `code` (1xx ... 5xx, other)
 BACKEND_RESPONSES = "haproxy_backend_http_responses_total"
 SERVER_RESPONSES = "haproxy_server_http_responses_total"
-# means of the last 1024 requests, in seconds; label `proxy`
-BACKEND_QUEUE_TIME = "haproxy_backend_queue_time_average_seconds"
-BACKEND_TOTAL_TIME = "haproxy_backend_total_time_average_seconds"
-BACKEND_CLIENT_ABORTS = "haproxy_backend_client_aborts_total"
+BACKEND_QUEUE_TIME = "haproxy_backend_queue_time_average_seconds"  # the mean of the last 1024 requests
 
 # node exporter
 UNIT_STATE = "node_systemd_unit_state"  # labels `name` (the unit) and `state`; 0 or 1
@@ -64,12 +61,10 @@ NETWORK_SENT = "node_network_transmit_bytes_total"
 # GPU exporter (docs/metrics.md); all but the first two have the labels `gpu` and `uuid`
 GPUS_DECLARED = "nvml_gpus_declared"
 GPUS_VISIBLE = "nvml_gpus_visible"
-GPU_UP = "nvml_gpu_up"
 GPU_INFO = "nvml_gpu_info"  # labels `name`, `pci`, `serial`, `vbios` and `driver`
 GPU_MEMORY_TOTAL = "nvml_memory_total_bytes"
 GPU_MEMORY_USED = "nvml_memory_used_bytes"
 GPU_MEMORY_OF_UNITS = "nvml_process_memory_bytes"  # label `unit`
-GPU_UTILIZATION = "nvml_utilization_ratio"  # label `unit`: gpu, memory
 GPU_ACTIVITY = "nvml_activity_ratio"  # label `unit`: sm, tensor, dram ...
 GPU_TEMPERATURE = "nvml_temperature_celsius"  # label `sensor`: gpu, memory
 GPU_POWER = "nvml_power_watts"
@@ -90,7 +85,6 @@ GPU_NVLINK_RECEIVED = "nvml_nvlink_received_bytes_total"
 
 # facts of the fleet (node exporter's textfile collector); labels SERVICE, REPLICA and UNIT where they are an engine's
 ENGINE_INFO = "vllm_fleet_engine_info"  # labels `rank`, `release` and `track` too
-SERVICE_REPLICAS = "vllm_fleet_service_replicas"  # declared
 KV_CACHE_PLANNED = "vllm_fleet_kv_cache_planned_tokens"  # as `fleet plan` tells it
 KV_CACHE_TOKENS = "vllm_fleet_kv_cache_tokens"  # as the engine reports it
 PROBE_SUCCESS = "vllm_fleet_probe_success"  # 0 or 1: whether the last completion of one token came in time
