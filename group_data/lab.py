@@ -17,6 +17,7 @@ if _lab:
         Container,
         Fleet,
         Gateway,
+        Grafana,
         Hub,
         Monitoring,
         Secret,
@@ -94,7 +95,15 @@ if _lab:
             ),
         ],
         gateway=Gateway(api_keys=[Secret(file=".lab/secrets/client-key")], clients=[_lab["subnet"]]),
-        monitoring=Monitoring(operators=[_lab["subnet"]], retention="2d"),
+        monitoring=Monitoring(
+            operators=[_lab["subnet"]],
+            retention="2d",
+            # simulated by a package of the lab's own, with Grafana's name (lab/grafana)
+            grafana=Grafana(
+                repository=AptRepository(line=_lab["grafana_apt"]["source"], packages=_lab["grafana_apt"]["packages"]),
+                admin_password=Secret(file=".lab/secrets/grafana-password"),
+            ),
+        ),
         versions=Versions(
             insecure_registries=[_lab["registry"]],
             docker_repository=AptRepository(line=_lab["docker_apt"]["source"], packages=_lab["docker_apt"]["packages"])

@@ -1,4 +1,4 @@
-"""Dashboards and their provisioning as Grafana reads them: JSON of schema version 41 (Grafana 11.6 to 13)."""
+"""Dashboards as Grafana reads them: JSON of schema version 41 (Grafana 11.6 to 13)."""
 
 from __future__ import annotations
 

@@ -107,6 +107,7 @@ NVML = "nvml"
 HAPROXY = "haproxy"
 PROMETHEUS = "prometheus"
 ALERTMANAGER = "alertmanager"
+GRAFANA = "grafana"
 
 # labels of our targets
 HOST = "host"
