@@ -12,22 +12,15 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.fleets import example_fleet
+from tests.fleets import GRAFANA, example_fleet
 from vllm_fleet.observe.grafana import NAMES
 from vllm_fleet.render import grafana as render
 from vllm_fleet.render.files import File
-from vllm_fleet.schema import AptRepository, Fleet, Grafana, Host, Monitoring, Secret
-
-REPOSITORY = AptRepository(
-    line="deb [signed-by=/etc/apt/keyrings/vllm-fleet-grafana.asc] https://apt.example stable main",
-    packages=["grafana"],
-    key="-----BEGIN PGP PUBLIC KEY BLOCK-----\n",
-)
-GRAFANA = Grafana(repository=REPOSITORY, admin_password=Secret(env="GRAFANA_PASSWORD"))
+from vllm_fleet.schema import Fleet, Host, Monitoring
 
 
-def fleet(**changes: Host) -> Fleet:
-    return example_fleet(monitoring=Monitoring(grafana=GRAFANA, scrape_interval="15s"), **changes)
+def fleet() -> Fleet:
+    return example_fleet(monitoring=Monitoring(grafana=GRAFANA, scrape_interval="15s"))
 
 
 def files() -> list[File]:

@@ -16,8 +16,7 @@ import httpx
 import pytest
 
 from lab import grafana_debs
-from tests.fleets import example_fleet
-from tests.golden.test_grafana import GRAFANA
+from tests.fleets import GRAFANA, example_fleet
 from vllm_fleet import paths
 from vllm_fleet.observe.grafana import NAMES, uid
 from vllm_fleet.render import grafana as render
