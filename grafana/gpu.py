@@ -12,7 +12,7 @@ _NAME = "{{host}} {{gpu}}"
 _DEVICE = ("host", "device")
 _REAL = 'device!~"lo|docker.*|veth.*"'
 _IDLE = rate(hosts(metrics.CPU_SECONDS, 'mode="idle"'))
-_SEEN = total(hosts(metrics.GPU_MEMORY_OF_UNITS), "host")
+_SEEN = total(hosts(metrics.GPU_PROCESS_MEMORY), "host")
 _HELD = total(hosts(metrics.GPU_MEMORY_USED), "host")
 
 
@@ -80,7 +80,7 @@ _WORK = Row(
         _activity("Memory bandwidth in use", "dram"),
         lines(
             "Memory by unit",
-            Query(total(hosts(metrics.GPU_MEMORY_OF_UNITS), "host", "unit"), "{{host}} {{unit}}"),
+            Query(total(hosts(metrics.GPU_PROCESS_MEMORY), "host", "unit"), "{{host}} {{unit}}"),
             Query(f"{_HELD} - ({_SEEN} or 0 * {_HELD})", "{{host}} held by none we see"),
             unit="bytes",
             stacked=True,

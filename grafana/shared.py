@@ -14,7 +14,7 @@ RESPONSES = rate(gateway(metrics.BACKEND_RESPONSES))
 FAILED = rate(gateway(metrics.BACKEND_RESPONSES, 'code="5xx"'))
 ENGINES_UP = engines(metrics.UP, f'job="{metrics.VLLM}"')
 GPUS_LOST = f"{worst(hosts(metrics.GPUS_DECLARED), 'host')} - {worst(hosts(metrics.GPUS_VISIBLE), 'host')}"
-THROTTLED = worst(rate(hosts(metrics.GPU_THROTTLED)), "host", "gpu", "reason")
+THROTTLED = worst(rate(hosts(metrics.GPU_THROTTLE_SECONDS)), "host", "gpu", "reason")
 THROTTLED_LEVELS = above(ticket=0.05)
 RELEASES = f"max by (service, replica, rank, host, track, release) ({engines(metrics.ENGINE_INFO)})"
 
