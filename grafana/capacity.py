@@ -62,7 +62,12 @@ _KV_CACHE = Row(
             unit="percentunit",
             full=1,
         ),
-        panel_of(alert("PrefixHitCollapse"), title="Prefix hits, of yesterday's", unit="percentunit"),
+        panel_of(
+            alert("PrefixHitCollapse"),
+            title="Prefix hits, of yesterday's",
+            unit="percentunit",
+            nothing="Nobody asked then",
+        ),
     ),
 )
 

@@ -73,6 +73,7 @@ _NOW = Row(
             width=24,
             height=5,
             description="What each means and what to do: docs/runbooks/README.md",
+            nothing="No page fires",
         ),
     ),
 )

@@ -44,6 +44,7 @@ _FAULTS = Row(
             Query(f"1000 * {worst(hosts(metrics.GPU_XID_LAST), *_GPU, 'xid')}", "Last", "dateTimeFromNow"),
             width=12,
             height=6,
+            nothing="None since boot",
         ),
         lines(
             "Memory errors (ECC) since the driver was loaded",

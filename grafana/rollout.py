@@ -26,7 +26,7 @@ def _canary(title: str, histogram: str) -> Panel:
     canary, stable = (
         quantile(0.95, histogram, "service", matchers=(f'{metrics.TRACK}="{track}"',)) for track in ("canary", "stable")
     )
-    return lines(title, Query(f"{canary} / {stable}", "{{service}}"), unit="percentunit", width=12)
+    return lines(title, Query(f"{canary} / {stable}", "{{service}}"), unit="percentunit", width=12, nothing="No canary")
 
 
 _RELEASES = Row(

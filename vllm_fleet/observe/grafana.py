@@ -173,6 +173,7 @@ def _defaults(panel: Panel, **more: Any) -> dict[str, Any]:
         **({"min": 0, "max": panel.full} if panel.full is not None else {}),
         "mappings": mappings,
         "thresholds": _thresholds(panel.levels),
+        **({"noValue": panel.nothing} if panel.nothing else {}),
         **more,
     }
 
@@ -182,6 +183,7 @@ def _thresholds(levels: Levels) -> dict[str, Any]:
 
 
 def _timeseries(panel: Panel) -> dict[str, Any]:
+    thresholds = [value for value, _ in panel.levels if value is not None]
     custom = {
         "drawStyle": "line",
         "lineWidth": 1,
@@ -189,11 +191,19 @@ def _timeseries(panel: Panel) -> dict[str, Any]:
         "showPoints": "never",
         "spanNulls": False,
         "axisSoftMin": 0,
+        **({"axisSoftMax": max(thresholds)} if thresholds else {}),  # how far it is from there
         "stacking": {"mode": "normal" if panel.stacked else "none", "group": "A"},
-        "thresholdsStyle": {"mode": "dashed" if len(panel.levels) > 1 else "off"},
+        "thresholdsStyle": {"mode": "dashed" if thresholds else "off"},
     }
     defaults = _defaults(panel, color={"mode": "palette-classic"}, custom=custom)
-    legend = {"displayMode": "table", "placement": "bottom", "showLegend": True, "calcs": ["lastNotNull", "max"]}
+    legend = {
+        "displayMode": "table",
+        "placement": "bottom",
+        "showLegend": True,
+        "calcs": ["lastNotNull", "max"],
+        "sortBy": "Last *",
+        "sortDesc": True,
+    }
     return {
         "fieldConfig": {"defaults": defaults, "overrides": []},
         "options": {"legend": legend, "tooltip": {"mode": "multi", "sort": "desc"}},
@@ -256,11 +266,16 @@ def _table(panel: Panel) -> dict[str, Any]:
     }
 
 
+# else it has the colour of the lowest level
+_NO_VALUE = {"type": "special", "options": {"match": "null+nan", "result": {"text": "-", "color": "transparent"}}}
+
+
 def _column(query: Query) -> dict[str, Any]:
     properties: list[dict[str, Any]] = []
     if query.unit:
         properties.append({"id": "unit", "value": query.unit})
     if query.levels:
         properties.append({"id": "thresholds", "value": _thresholds(query.levels)})
+        properties.append({"id": "mappings", "value": [_NO_VALUE]})
         properties.append({"id": "custom.cellOptions", "value": {"type": "color-background", "mode": "basic"}})
     return {"matcher": {"id": "byName", "options": query.legend}, "properties": properties}

@@ -55,6 +55,8 @@ class Look(TypedDict, total=False):
     description: str
     names: dict[int, str]
     """What a number is called that stands for something."""
+    nothing: str
+    """What no data means, where that is not a fault."""
 
 
 @dataclass(frozen=True)
@@ -72,6 +74,7 @@ class Panel:
     full: float | None = None
     description: str = ""
     names: dict[int, str] = field(default_factory=dict)
+    nothing: str = ""
     text: str = ""
 
 
@@ -145,12 +148,14 @@ def query_of(alert: Alert, legend: str = "") -> Query:
     return Query(f"{alert.query} {_chosen(alert)}".rstrip(), legend or labels, alert=alert)
 
 
-def panel_of(*alerts: Alert, title: str, legend: str = "", unit: Unit = "short", width: int = 8) -> Panel:
+def panel_of(
+    *alerts: Alert, title: str, legend: str = "", unit: Unit = "short", width: int = 8, nothing: str = ""
+) -> Panel:
     """What alerts watch, with their thresholds; alerts with one query share its lines."""
     first_of_query = {alert.query: alert for alert in reversed(alerts)}
     queries = [query_of(alert, legend) for alert in reversed(first_of_query.values())]
     about = "\n\n".join(f"{alert.name} ({alert.severity}): {alert.runbook}" for alert in alerts)
-    return lines(title, *queries, unit=unit, width=width, levels=levels_of(*alerts), description=about)
+    return lines(title, *queries, unit=unit, width=width, levels=levels_of(*alerts), description=about, nothing=nothing)
 
 
 def _chosen(alert: Alert) -> str:
