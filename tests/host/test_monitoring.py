@@ -10,6 +10,7 @@ from urllib.parse import quote
 import pytest
 
 from tests.host.machine import Machine
+from vllm_fleet.engine.release import release_id
 from vllm_fleet.network.gateway import endpoint
 from vllm_fleet.observe import metrics
 from vllm_fleet.observe.alerts import ALERTS
@@ -72,7 +73,7 @@ def test_prometheus_runs_with_the_configuration_on_disk(monitor: Machine) -> Non
 
 
 def test_every_target_is_up(monitor: Machine) -> None:
-    wanted = {target.address: "up" for target in targets(monitor.fleet, monitor.placements)}
+    wanted = {target.address: "up" for target in targets(monitor.fleet, monitor.placements, release_id)}
 
     def health() -> dict[str, str]:
         active = _prometheus(monitor, "/api/v1/targets?state=active")["activeTargets"]
