@@ -18,8 +18,8 @@ _RUNS_UNKNOWN = fact("vllm_fleet_engine_running_info", "gpu2", "chat", 1, releas
 _DRIFTED = fact_labels("gpu2", "chat", 1, release="a2")
 
 CASES = [
-    Case("VersionSkew", "one host was left out", {_FIRST: "1x240", _SECOND: "1x29 stale _x210", _SECOND_NEW: "_x30 1x210"},
-         30 + 2 * _HOURS, [{"service": "chat", "track": "stable"}]),
+    Case("VersionSkew", "one host was left out", {_FIRST: "1x240", _SECOND: "1x29 stale _x210",
+         _SECOND_NEW: "_x30 1x210"}, 30 + 2 * _HOURS, [{"service": "chat", "track": "stable"}]),
     Case("VersionSkew", "all run alike, each with a release of its own", {_FIRST: "1x240", _SECOND: "1x240"}, 200),
     Case("VersionSkew", "the other host follows within two hours", {_info("gpu1", 0, "bb", "b1"): "_x90 1x150",
          _FIRST: "1x89 stale _x150", _SECOND: "1x9 stale _x230", _SECOND_NEW: "_x10 1x230"}, 200),

@@ -23,7 +23,7 @@ VERSION_SKEW = Alert(
 
 CONFIG_DRIFT = Alert(
     name="ConfigDrift",
-    query=f"{metrics.RUNNING_INFO} unless on ({metrics.HOST}, {metrics.UNIT}, {metrics.RELEASE}) {metrics.ENGINE_INFO}",
+    query=metrics.RUNNING_INFO,
     comparison="==",
     threshold=1,
     held="2h",
@@ -31,6 +31,7 @@ CONFIG_DRIFT = Alert(
     subject=subjects.RELEASES,
     summary=f"{ENGINE} runs release {{{{ $labels.release }}}}, which is not the declared one",
     action="Find out whether a deploy went back to it or was cut off, and deploy again",
+    provided=f"unless on ({metrics.HOST}, {metrics.UNIT}, {metrics.RELEASE}) {metrics.ENGINE_INFO}",
 )
 
 ALERTS = (VERSION_SKEW, CONFIG_DRIFT)
