@@ -87,7 +87,7 @@ JOB_OF_PREFIX = {
     "prometheus_": PROMETHEUS,
     "alertmanager_": ALERTMANAGER,
 }
-"""Who exposes a metric."""
+"""Who exposes a metric; ours are left to EngineFactsStale."""
 _METRIC = re.compile(rf"\b(?:{'|'.join(JOB_OF_PREFIX)})[a-zA-Z0-9_:]+")
 
 
