@@ -19,8 +19,9 @@ LOOK_SECONDS = 15.0
 PROBE_SECONDS = 60.0
 """From one probe to the next."""
 DEADLINE_SECONDS = 30.0
-"""For a probe's whole exchange: a token behind a full queue and a long prefill is there by then, and a client that
-waits longer for its first token has mostly left. What is later is a failure; that it is busy, other metrics tell."""
+"""For a probe's whole exchange: behind a usual queue and a long prefill a token is there by then, and a client that
+waits longer for its first has mostly left. One behind 473 waiting requests was not (vLLM 0.32 on CPU): the alert asks
+for the queue, too."""
 METRICS_SECONDS = 5.0
 LINES = 2000
 """Of the journal, in which a start tells how far it got; vLLM 0.32 writes some hundred."""
