@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from typing import Unpack
 
-from grafana.queries import alert, engines, mean, quantile, rate, services, total, worst
+from grafana.queries import alert, engines, mean, quantile, rate, total, worst
 from grafana.shared import runbooks
 from vllm_fleet.observe import metrics
-from vllm_fleet.observe.panel import Dashboard, Look, Panel, Query, Row, lines, panel_of, table
+from vllm_fleet.observe.panel import Dashboard, Look, Panel, Query, Row, lines, panel_of
 
 _ENGINE = "{{service}} {{replica}} on {{host}}"
 _REPLICA = ("service", "replica")
-_TOKENS = worst(services(metrics.KV_CACHE_TOKENS), *_REPLICA)
-_USED = f"avg by (service, replica) ({services(metrics.KV_CACHE_USAGE)})"
+_RANK = ("service", "replica", "engine")
+_TOKENS = worst(engines(metrics.KV_CACHE_TOKENS), *_RANK)
+_USED = worst(engines(metrics.KV_CACHE_USAGE), *_RANK)
 
 
 def _day(title: str, metric: str, **look: Unpack[Look]) -> Panel:
@@ -42,14 +43,14 @@ _KV_CACHE = Row(
         ),
         lines(
             "Tokens free",
-            Query(f"{_TOKENS} * on (service, replica) (1 - {_USED})", "{{service}} {{replica}}"),
+            Query(total(f"{_TOKENS} * (1 - {_USED})", *_REPLICA), "{{service}} {{replica}}"),
             description="Of those that the engine says its cache holds.",
         ),
-        table(
-            "Tokens it holds",
-            Query(worst(services(metrics.KV_CACHE_PLANNED), *_REPLICA), "Planned"),
-            Query(_TOKENS, "Found"),
-            description="What `fleet plan` tells, and what the engine found when it started.",
+        panel_of(
+            alert("KvCacheSmallerThanPlanned"),
+            title="Tokens found at the start, of those planned",
+            legend=_ENGINE,
+            unit="percentunit",
         ),
         panel_of(alert("Preemptions"), title="Preemptions a request", legend=_ENGINE, unit="percentunit"),
         lines(

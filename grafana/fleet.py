@@ -139,6 +139,7 @@ _TRAFFIC = Row(
             Query(total(rate(engines(metrics.GENERATION_TOKENS)), "service"), "{{service}}"),
             unit="si:tok/s",
         ),
+        panel_of(alert("EngineFactsStale"), title="Engines of which nothing new is told"),
         panel_of(
             alert("AlertPathFailing"), title="Notifications that failed", legend="{{job}} on {{host}}", unit="reqps"
         ),

@@ -1,55 +1,75 @@
-"""Rollout: is the new release as good as the one before it."""
+"""Rollout: is what is new as good as what was before it."""
 
 from __future__ import annotations
 
 from typing import Unpack
 
-from grafana.queries import engines, mean, quantile, rate, total
-from grafana.shared import ENGINES_UP, RELEASES, runbooks
+from grafana.queries import alert, alike, engines, quantile, rate, total
+from grafana.shared import CONFIGURATIONS, ENGINES_UP, runbooks
 from vllm_fleet.observe import metrics
-from vllm_fleet.observe.panel import Dashboard, Look, Panel, Query, Row, lines, table
+from vllm_fleet.observe.panel import Dashboard, Look, Panel, Query, Row, lines, panel_of, table
 
-_RELEASE = (metrics.SERVICE, metrics.TRACK, metrics.RELEASE)
-_UP = total(ENGINES_UP, *_RELEASE)
+_ALIKE = ("service", "track", "configuration", "vllm_version")
 _API = f'job="{metrics.VLLM}"'
-_ANSWERS = total(rate(engines(metrics.HTTP_REQUESTS, _API)), *_RELEASE)
-_FAILED = total(rate(engines(metrics.HTTP_REQUESTS, _API, 'status="5xx"')), *_RELEASE)
-_GENERATED = total(rate(engines(metrics.GENERATION_TOKENS)), *_RELEASE)
-_FINISHED = total(rate(engines(metrics.REQUESTS_FINISHED)), *_RELEASE)
 
 
-def _by_release(title: str, expression: str, **look: Unpack[Look]) -> Panel:
-    return lines(title, Query(expression, "{{service}} {{track}} {{release}}"), **look)
+def _total(series: str, *by: str) -> str:
+    return total(alike(series), *_ALIKE, *by)
+
+
+def _counted(metric: str, *matchers: str) -> str:
+    return _total(rate(engines(metric, *matchers)))
+
+
+_UP = _total(ENGINES_UP)
+_ANSWERS = _counted(metrics.HTTP_REQUESTS, _API)
+_FAILED = _counted(metrics.HTTP_REQUESTS, _API, 'status="5xx"')
+
+
+def _p95(histogram: str) -> str:
+    return f"histogram_quantile(0.95, {_total(rate(engines(f'{histogram}_bucket')), 'le')})"
+
+
+def _beside(title: str, expression: str, **look: Unpack[Look]) -> Panel:
+    return lines(title, Query(expression, "{{service}} {{track}} {{vllm_version}} {{configuration}}"), **look)
 
 
 def _canary(title: str, histogram: str) -> Panel:
     canary, stable = (
-        quantile(0.95, histogram, "service", matchers=(f'{metrics.TRACK}="{track}"',)) for track in ("canary", "stable")
+        quantile(0.95, histogram, "service", matchers=(f'{metrics.TRACK}="{track}"',))
+        for track in ("canary", metrics.STABLE)
     )
     return lines(title, Query(f"{canary} / {stable}", "{{service}}"), unit="percentunit", width=12, nothing="No canary")
 
 
-_RELEASES = Row(
-    "Which releases serve",
+_RUNS = Row(
+    "What runs",
     (
         table("Replicas up", Query(_UP, "Up"), width=12, height=6),
-        table("What each engine runs", Query(RELEASES), width=12, height=6),
+        table("What each engine was declared with", Query(CONFIGURATIONS), width=12, height=6),
+        panel_of(alert("VersionSkew"), title="Configurations of a service (1: all alike)", width=12),
+        panel_of(
+            alert("ConfigDrift"),
+            title="Releases that run (two of an engine: a rollback, or a deploy)",
+            legend="{{service}} {{replica}} on {{host}} {{release}}",
+            width=12,
+        ),
     ),
 )
 
 _SIDE_BY_SIDE = Row(
-    "Side by side",
+    "Side by side: engines that run alike",
     (
-        _by_release("Time to first token p95", quantile(0.95, metrics.TTFT, *_RELEASE), unit="s"),
-        _by_release("Between tokens p95", quantile(0.95, metrics.ITL, *_RELEASE), unit="s"),
-        _by_release("5xx of engines", f"({_FAILED} or 0 * {_ANSWERS}) / {_ANSWERS}", unit="percentunit"),
-        _by_release("Tokens generated a replica", f"{_GENERATED} / {_UP}", unit="si:tok/s"),
-        _by_release(
+        _beside("Time to first token p95", _p95(metrics.TTFT), unit="s"),
+        _beside("Between tokens p95", _p95(metrics.ITL), unit="s"),
+        _beside("5xx of engines", f"({_FAILED} or 0 * {_ANSWERS}) / {_ANSWERS}", unit="percentunit"),
+        _beside("Tokens generated a replica", f"{_counted(metrics.GENERATION_TOKENS)} / {_UP}", unit="si:tok/s"),
+        _beside(
             "Tokens an answer (mean)",
-            mean(metrics.OUTPUT_LENGTH, *_RELEASE),
-            description="A release that answers shorter, or never ends, has another model or chat template.",
+            f"{_counted(f'{metrics.OUTPUT_LENGTH}_sum')} / {_counted(f'{metrics.OUTPUT_LENGTH}_count')}",
+            description="One that answers shorter, or never ends, has another model or chat template.",
         ),
-        _by_release("Requests a replica", f"{_FINISHED} / {_UP}", unit="reqps"),
+        _beside("Requests a replica", f"{_counted(metrics.REQUESTS_FINISHED)} / {_UP}", unit="reqps"),
     ),
 )
 
@@ -64,6 +84,6 @@ _CANARY = Row(
 DASHBOARD = Dashboard(
     "rollout",
     "Rollout",
-    "Is the new release as good as the one before it?",
-    (_RELEASES, _SIDE_BY_SIDE, _CANARY, runbooks("rollout")),
+    "Is what is new as good as what was before it?",
+    (_RUNS, _SIDE_BY_SIDE, _CANARY, runbooks("rollout")),
 )

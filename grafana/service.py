@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from grafana.queries import alert, buckets, engines, mean, quantile, rate, total
-from grafana.shared import ENGINES_UP, FAILED, RELEASES, RESPONSES, US_OR_THE_MODEL, runbooks
+from grafana.queries import alert, buckets, engines, mean, quantile, rate, total, worst
+from grafana.shared import CONFIGURATIONS, ENGINES_UP, FAILED, RESPONSES, US_OR_THE_MODEL, runbooks
 from vllm_fleet.observe import metrics
 from vllm_fleet.observe.panel import Dashboard, Panel, Query, Row, Unit, heatmap, lines, number, panel_of, table
 
@@ -94,14 +94,19 @@ _ENGINES = Row(
         panel_of(alert("VllmReplicasMissing"), title="Replicas missing"),
         panel_of(alert("VllmWedged"), title="Steps a second", legend=_NAME),
         panel_of(alert("VllmCrashLoop"), title="Restarts in 30 minutes", legend=_UNIT),
+        panel_of(
+            alert("VllmGroupPartial"), title="Parts of a replica that do not run", legend="{{service}} {{replica}}"
+        ),
         panel_of(alert("VllmGroupGaveUp"), title="Groups that gave up", legend=_UNIT),
+        panel_of(alert("VllmProbeFailing"), title="Probe: one token, answered", legend=_NAME),
         lines(
-            "Probe: one token",
+            "Probe: one token, time",
             Query(engines(metrics.PROBE_SECONDS), _NAME),
             unit="s",
             description="How long the last completion of one token took, asked on the engine's own host.",
         ),
-        table("What each engine runs", Query(RELEASES), width=16),
+        table("What each was declared with", Query(CONFIGURATIONS)),
+        table("Where each is", Query(worst(engines(metrics.ENGINE_PHASE), "service", "replica", "host", "phase"))),
     ),
 )
 

@@ -16,7 +16,9 @@ ENGINES_UP = engines(metrics.UP, f'job="{metrics.VLLM}"')
 GPUS_LOST = f"{worst(hosts(metrics.GPUS_DECLARED), 'host')} - {worst(hosts(metrics.GPUS_VISIBLE), 'host')}"
 THROTTLED = worst(rate(hosts(metrics.GPU_THROTTLE_SECONDS)), "host", "gpu", "reason")
 THROTTLED_LEVELS = above(ticket=0.05)
-RELEASES = f"max by (service, replica, rank, host, track, release) ({engines(metrics.ENGINE_INFO)})"
+CONFIGURATIONS = worst(
+    engines(metrics.ENGINE_INFO), "service", "replica", "rank", "host", "track", "vllm_version", "configuration"
+)
 
 _EXPORTERS = hosts(metrics.UP, f'job="{metrics.NVML}"')
 _FAILED_BY_ENGINES = rate(gateway(metrics.SERVER_RESPONSES, 'code="5xx"'))

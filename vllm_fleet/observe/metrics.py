@@ -83,12 +83,18 @@ GPU_NVLINK_ERRORS = "nvml_nvlink_errors_total"  # labels `link` and `type`
 GPU_NVLINK_SENT = "nvml_nvlink_transmitted_bytes_total"  # label `link`
 GPU_NVLINK_RECEIVED = "nvml_nvlink_received_bytes_total"
 
-# facts of the fleet (node exporter's textfile collector); labels SERVICE, REPLICA and UNIT where they are an engine's
-ENGINE_INFO = "vllm_fleet_engine_info"  # labels `rank`, `release` and `track` too
-KV_CACHE_PLANNED = "vllm_fleet_kv_cache_planned_tokens"  # as `fleet plan` tells it
-KV_CACHE_TOKENS = "vllm_fleet_kv_cache_tokens"  # as the engine reports it
-PROBE_SUCCESS = "vllm_fleet_probe_success"  # 0 or 1: whether the last completion of one token came in time
+# ours, through the node exporter's text files; labels SERVICE, REPLICA and UNIT unless said. As a deploy declares it:
+ENGINE_INFO = "vllm_fleet_engine_info"  # also `rank`, RELEASE, CONFIGURATION, TRACK, `vllm_version`; every rank
+GROUP_SIZE = "vllm_fleet_group_size"  # hosts of a replica that spans hosts; every rank
+KV_CACHE_PLANNED = "vllm_fleet_kv_cache_planned_tokens"  # each data parallel rank's; not where it cannot be sized
+SERVICE_REPLICAS = "vllm_fleet_service_replicas"  # SERVICE alone, the same on each monitoring host
+# as payload/engine_facts finds it
+FACTS_TIMESTAMP = "vllm_fleet_engine_facts_timestamp_seconds"
+RUNNING_INFO = "vllm_fleet_engine_running_info"  # also RELEASE: what the process was started with
+KV_CACHE_TOKENS = "vllm_fleet_kv_cache_tokens"  # also `engine`
+PROBE_SUCCESS = "vllm_fleet_probe_success"  # 0 or 1; only while it serves
 PROBE_SECONDS = "vllm_fleet_probe_seconds"
+ENGINE_PHASE = "vllm_fleet_engine_phase_info"  # also `phase`: how far its start got, or how it ended
 
 # the watchers of themselves
 NOTIFICATION_ERRORS = "prometheus_notifications_errors_total"
@@ -114,8 +120,10 @@ HOST = "host"
 SERVICE = "service"
 REPLICA = "replica"
 UNIT = "unit"
-RELEASE = "release"
+RELEASE = "release"  # an engine's own: addresses and GPUs are in it
 TRACK = "track"
+STABLE = "stable"  # the track of all engines
+CONFIGURATION = "configuration"  # the same for engines that run alike
 # and of our recordings
 SLO = "slo"
 
@@ -126,7 +134,7 @@ JOB_OF_PREFIX = {
     "prometheus_": PROMETHEUS,
     "alertmanager_": ALERTMANAGER,
 }
-"""Who exposes a metric."""
+"""Who exposes a metric; ours are left to EngineFactsStale."""
 _METRIC = re.compile(rf"\b(?:{'|'.join(JOB_OF_PREFIX)})[a-zA-Z0-9_:]+")
 
 
