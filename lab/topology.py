@@ -133,6 +133,10 @@ class Paths:
     def model(self) -> Path:
         return self.cache / "model"
 
+    def tools(self, release: str) -> Path:
+        """The programs of a release that check rendered files."""
+        return self.cache / "tools" / release
+
     @property
     def engine_requirements(self) -> Path:
         return self.cache / "engine-requirements.txt"
