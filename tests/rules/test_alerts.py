@@ -124,7 +124,8 @@ def _look(case: Case, minute: int, fires: list[dict[str, str]]) -> dict[str, Any
         "alertname": alert.name,
         "exp_alerts": [
             {
-                "exp_labels": {"severity": alert.severity, **labels},
+                # to Prometheus an empty label is none
+                "exp_labels": {"severity": alert.severity} | {name: value for name, value in labels.items() if value},
                 "exp_annotations": {
                     "summary": _filled(alert.summary, labels),
                     "action": _filled(alert.action, labels),

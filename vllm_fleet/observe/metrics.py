@@ -39,6 +39,24 @@ SIZE_BYTES = "node_filesystem_size_bytes"
 OOM_KILLS = "node_vmstat_oom_kill"
 CLOCK_SECONDS = "node_time_seconds"
 
+# our GPU exporter; labels `gpu` and `uuid` but for the first four
+GPU_TELEMETRY_UP = "nvml_up"
+GPU_TELEMETRY_AGE = "nvml_snapshot_age_seconds"
+GPUS_DECLARED = "nvml_gpus_declared"
+GPUS_VISIBLE = "nvml_gpus_visible"
+GPU_UP = "nvml_gpu_up"
+GPU_XID_LAST = "nvml_xid_last_timestamp_seconds"  # label `xid`
+GPU_RECOVERY_ACTION = "nvml_recovery_action"  # keys of gpu_faults.RECOVERY_ACTIONS, 0 for none
+GPU_ECC_ERRORS = "nvml_ecc_errors_total"  # labels `type` (corrected, uncorrected) and `scope` (volatile, aggregate)
+GPU_ROW_REMAP_PENDING = "nvml_row_remap_pending"
+GPU_ROW_REMAP_FAILURE = "nvml_row_remap_failure"
+GPU_THROTTLE_SECONDS = "nvml_throttle_seconds_total"  # label `reason`
+GPU_NVLINK_UP = "nvml_nvlink_up"  # label `link`
+GPU_NVLINK_ERRORS = "nvml_nvlink_errors_total"  # labels `link` and `type`
+GPU_PCIE_WIDTH = "nvml_pcie_link_width"
+GPU_PCIE_WIDTH_MAX = "nvml_pcie_link_width_max"
+GPU_PROCESS_MEMORY = "nvml_process_memory_bytes"  # label UNIT: of whose process
+
 # the watchers of themselves
 NOTIFICATION_ERRORS = "prometheus_notifications_errors_total"
 NOTIFICATIONS_FAILED = "alertmanager_notifications_failed_total"
@@ -62,17 +80,29 @@ HOST = "host"
 SERVICE = "service"
 REPLICA = "replica"
 UNIT = "unit"
+# of the GPU exporter
+GPU = "gpu"
 # and of our recordings
 SLO = "slo"
 
 JOB_OF_PREFIX = {
     "vllm:": VLLM,
     "node_": NODE,
+    "nvml_": NVML,
     "haproxy_": HAPROXY,
     "prometheus_": PROMETHEUS,
     "alertmanager_": ALERTMANAGER,
 }
 """Who exposes a metric."""
+NOT_EVERYWHERE = frozenset(
+    {
+        *(GPU_XID_LAST, GPU_PROCESS_MEMORY),  # of a GPU that has had an XID, or work
+        *(GPU_NVLINK_UP, GPU_NVLINK_ERRORS),  # of one with NVLink
+        *(GPU_ECC_ERRORS, GPU_ROW_REMAP_PENDING, GPU_ROW_REMAP_FAILURE),  # not of GeForce, nor remapping before Ampere
+        *(GPU_THROTTLE_SECONDS, GPU_RECOVERY_ACTION),  # of a driver that counts and tells so
+    }
+)
+"""What a healthy target may lack."""
 _METRIC = re.compile(rf"\b(?:{'|'.join(JOB_OF_PREFIX)})[a-zA-Z0-9_:]+")
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from vllm_fleet.observe import metrics
 from vllm_fleet.observe.alerts.subjects import Subject
 
 Severity = Literal["page", "ticket", "watchdog"]
@@ -43,3 +44,6 @@ class Alert:
 
 ENGINE = "{{ $labels.service }} replica {{ $labels.replica }} on {{ $labels.host }}"
 """Which engine, in summaries of alerts that carry its target's labels."""
+
+HOST_ANSWERS = f"on ({metrics.HOST}) max by ({metrics.HOST}) ({metrics.UP}) == 1"
+"""What follows `and` in alerts on a target whose host is up: of a dead host HostDown tells."""
