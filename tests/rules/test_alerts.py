@@ -21,8 +21,10 @@ from tests.unit.contract import VERSIONS, snapshot
 from vllm_fleet.engine.contract import metrics as exposed
 from vllm_fleet.observe import metrics
 from vllm_fleet.observe.alerts import ALERTS, Alert
+from vllm_fleet.observe.gpu_faults import XIDS_FATAL, XIDS_OF_APPLICATIONS
 from vllm_fleet.observe.rules import rule_groups
 from vllm_fleet.observe.slo import recordings
+from vllm_fleet.payload.nvml_exporter.families import FAMILIES
 
 PARTS = ["What it means", "First checks", "Likely causes", "Mend", "Verify"]
 RUNBOOKS = Path(__file__).parents[2] / "docs" / "runbooks"
@@ -59,6 +61,20 @@ def test_the_runbooks_ask_for_metrics_that_exist(version: str) -> None:
     asked = dict.fromkeys(metrics.metrics_in(_runbooks()), "docs/runbooks")
     assert len(asked) > 10
     assert list(exposed.check(snapshot(version), asked)) == []
+
+
+def test_gpu_metrics_exist() -> None:
+    asked = metrics.metrics_in(_runbooks() + "".join(alert.condition for alert in ALERTS))
+    ours = {name for name in asked if name.startswith("nvml_")}
+    assert len(ours) > 10
+    assert ours <= FAMILIES.keys()
+
+
+@pytest.mark.parametrize("alert, numbers", [("GpuXidFatal", XIDS_FATAL), ("GpuXidApp", XIDS_OF_APPLICATIONS)])
+def test_the_runbook_says_what_each_xid_means(alert: str, numbers: dict[int, tuple[str, str]]) -> None:
+    section = _runbooks().split(f"## {alert}\n")[1].split("\n## ")[0]
+    rows = dict(re.findall(r"^\| (\d+) \| (.+?)(?::| \|)", section, flags=re.M))
+    assert rows == {str(number): meaning for number, (meaning, _) in numbers.items()}
 
 
 def _runbooks() -> str:
