@@ -14,8 +14,9 @@ from lab.errors import LabError
 from lab.progress import Reporter
 from lab.topology import RELEASES, Paths
 
-PROGRAMS = ("haproxy", "nft", "promtool", "amtool", "prometheus-alertmanager")
-_PACKAGES = ("haproxy", "nftables", "prometheus-alertmanager")
+ALERTMANAGER = "prometheus-alertmanager"
+PROGRAMS = ("haproxy", "nft", "promtool", "amtool", ALERTMANAGER)
+_PACKAGES = ("haproxy", "nftables", ALERTMANAGER)
 # a package of its own since trixie
 _PROMTOOL = {"bookworm": "prometheus", "trixie": "promtool"}
 
@@ -52,7 +53,10 @@ def start_script(unpacked: Path, name: str) -> str:
     # a link to it has an absolute target
     loader = _only(unpacked, "lib/*/ld-linux-*.so.*", "usr/lib/*/ld-linux-*.so.*")
     libraries = ":".join(str(path) for parent in ("lib", "usr/lib") for path in unpacked.glob(f"{parent}/*-linux-gnu"))
-    return f'#!/bin/sh\nexec {loader} --library-path {libraries} {program} "$@"\n'
+    argv = f"{loader} --library-path {libraries} {program}"
+    if name == ALERTMANAGER:  # the path of its templates is compiled in
+        argv = f"unshare --mount sh -c 'mount --bind {unpacked}/usr/share /usr/share && exec \"$@\"' {name} {argv}"
+    return f'#!/bin/sh\nexec {argv} "$@"\n'
 
 
 def _only(unpacked: Path, *patterns: str) -> Path:

@@ -71,6 +71,9 @@ def test_a_tool_starts_with_its_own_releases_libraries(libraries: str, tmp_path:
         f"exec {tmp_path}/{libraries}/ld-linux-x86-64.so.2 --library-path {tmp_path}/{libraries} "
         f'{tmp_path}/usr/sbin/nft "$@"',
     ]
+    (tmp_path / "usr/bin").mkdir()
+    (tmp_path / "usr/bin/prometheus-alertmanager").touch()
+    assert f"mount --bind {tmp_path}/usr/share /usr/share &&" in tools.start_script(tmp_path, "prometheus-alertmanager")
     with pytest.raises(LabError, match=r"0 files usr/\*bin/amtool; remove it and run make tools again"):
         tools.start_script(tmp_path, "amtool")
 
