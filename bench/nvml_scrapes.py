@@ -109,7 +109,10 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=120, help="how long to look at its share of a core")
     parser.add_argument("--save", type=Path, help="where to write the last scrape")
     arguments = parser.parse_args()
-    found, text = measure(arguments.program, arguments.gpus, seconds=arguments.seconds)
+    try:
+        found, text = measure(arguments.program, arguments.gpus, seconds=arguments.seconds)
+    except TimeoutError as error:
+        sys.exit(f"nvml_scrapes: {error}; does nvidia-smi answer here?")
     if arguments.save:
         arguments.save.write_text(text)
     print(json.dumps({"gpus": arguments.gpus, "seconds": arguments.seconds, "scrapes": SCRAPES, **found}))

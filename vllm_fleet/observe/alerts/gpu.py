@@ -180,8 +180,8 @@ GPU_POWER_BRAKE = Alert(
 _DOWN = (
     f"count without (link) ({metrics.GPU_NVLINK_UP} == 0) and {_ON_GPU} max_over_time({metrics.GPU_NVLINK_UP}[1h]) == 1"
 )
-# The exporter reads a link's errors anew within 12 minutes. Those of checksums alone mean little: what matters is sent
-# again or brings the link down (DCGM's health check counts them as failures from the first on, CRC from 100/s).
+# The exporter reads a link's errors anew within 12 minutes. Those of checksums alone mean little, a sound link of an
+# H200 had 37: what matters is sent again, or brings the link down (DCGM's health check fails at the first of these).
 _ERRORS = f'sum without (link, type) (increase({metrics.GPU_NVLINK_ERRORS}{{type=~"replay|recovery"}}[30m]))'
 
 GPU_NVLINK = Alert(
