@@ -80,7 +80,7 @@ HOST = "host"
 SERVICE = "service"
 REPLICA = "replica"
 UNIT = "unit"
-# of the GPU exporter
+# of the GPU exporter: NVML's index
 GPU = "gpu"
 # and of our recordings
 SLO = "slo"
