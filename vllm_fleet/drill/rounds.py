@@ -15,6 +15,10 @@ from vllm_fleet.planner.placement import Placement
 from vllm_fleet.schema import Container, Fleet
 
 NOT_TRIPPED = {
+    "GpuMissing": "the lab's simulated GPUs are all there when the driver is loaded",
+    "GpuRowRemapFailed": "the lab's simulated GPUs have no such fault",
+    "GpuPowerBrake": "the lab's simulated GPUs have no such fault",
+    "GpuOrphanMemory": "no process holds memory of a simulated GPU",
     "TtftBudgetTicket": "looks at three days",
     "ItlBudgetTicket": "looks at three days",
     "ErrorsBudgetTicket": "looks at three days",
