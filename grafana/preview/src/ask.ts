@@ -35,7 +35,12 @@ export async function askVariables(
   return variables;
 }
 
-async function optionsOf(variable: Variable, before: Filled[], prometheus: Prometheus, range: Range): Promise<string[]> {
+async function optionsOf(
+  variable: Variable,
+  before: Filled[],
+  prometheus: Prometheus,
+  range: Range,
+): Promise<string[]> {
   const query = typeof variable.query === 'object' ? variable.query.query : (variable.query ?? '');
   switch (variable.type) {
     case 'datasource':
@@ -51,12 +56,8 @@ async function optionsOf(variable: Variable, before: Filled[], prometheus: Prome
       if (!label) {
         throw new Error(`variable ${variable.name}: "${query}" is not drawn; use label_values(metric, label)`);
       }
-      const found = await prometheus.labelValues(
-        label,
-        selector && fillQuery(selector, before),
-        range.from,
-        range.to,
-      );
+      const filledIn = selector && fillQuery(selector, before);
+      const found = await prometheus.labelValues(label, filledIn, range.from, range.to);
       return matching(found, variable.regex);
     }
     default:
@@ -75,14 +76,11 @@ export async function askPanel(
   const shown = (panel.targets ?? []).filter(({ hide }) => hide !== true);
   return Promise.all(
     shown.map(async (target) => {
-      const step = stepMs(
-        range,
-        panel.maxDataPoints ?? box(panel.gridPos, width).width,
-        target.interval || panel.interval || undefined,
-      );
-      const query = fillQuery(target.expr, [...builtIns(range, step), ...variables]);
+      const points = panel.maxDataPoints ?? box(panel.gridPos, width).width;
+      const step = stepMs(range, points, target.interval || panel.interval);
       const instant = target.instant === true && target.range !== true;
       try {
+        const query = fillQuery(target.expr, [...builtIns(range, step), ...variables]);
         const series = instant
           ? await prometheus.instant(query, range.to)
           : await prometheus.range(query, range.from, range.to, step);

@@ -35,6 +35,7 @@ export interface Panel {
   /** A row's panels, while it is collapsed. */
   panels?: Panel[];
   collapsed?: boolean;
+  /** The variable that it is drawn once for each value of. */
   repeat?: string;
 }
 
@@ -66,5 +67,4 @@ export interface Variable {
 
 export interface Link {
   title: string;
-  type: string;
 }

@@ -5,6 +5,8 @@ import type { GridPos, Panel } from './dashboard';
 const COLUMNS = 24;
 const CELL_HEIGHT = 30;
 const GAP = 8;
+/** Between the page's edge and what is on it. */
+export const MARGIN = 16;
 
 export interface Box {
   left: number;
@@ -13,8 +15,9 @@ export interface Box {
   height: number;
 }
 
-/** A panel's place in a grid that is `gridWidth` pixels wide. */
-export function box(position: GridPos, gridWidth: number): Box {
+/** A panel's place in the grid of a page that is `pageWidth` pixels wide. */
+export function box(position: GridPos, pageWidth: number): Box {
+  const gridWidth = pageWidth - 2 * MARGIN;
   const column = (gridWidth - GAP * (COLUMNS - 1)) / COLUMNS;
   return {
     left: Math.round(position.x * (column + GAP)),

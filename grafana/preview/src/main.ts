@@ -1,31 +1,19 @@
 /** Draws dashboards as PNG files. */
 
 import { mkdir, readFile } from 'node:fs/promises';
-import { join, resolve } from 'node:path';
-import { parseArgs } from 'node:util';
+import { join } from 'node:path';
 import type { Page } from 'playwright-core';
+import { type Options, parsed } from './arguments';
 import { askPanel, askVariables, queried } from './ask';
 import { bundle, drawingPage, launch } from './browser';
-import type { Dashboard } from './dashboard';
+import type { Dashboard, Panel } from './dashboard';
 import type { Picture } from './picture';
 import { Prometheus } from './prometheus';
 import { timeRange } from './timing';
 
-const USAGE = `picture --prometheus URL --out FOLDER [--last 15m] [--var NAME=VALUE[,VALUE]]... [--allow-empty] NAME...
-
-NAME is a dashboard: grafana/NAME.json becomes FOLDER/NAME.png, 1600 pixels wide.`;
 const DASHBOARDS = join(__dirname, '../..');
 /** Pixels. */
 const WIDTH = 1600;
-
-interface Options {
-  prometheus: string;
-  out: string;
-  last?: string;
-  variables: Map<string, string[]>;
-  allowEmpty: boolean;
-  names: string[];
-}
 
 async function main(): Promise<number> {
   const options = parsed(process.argv.slice(2));
@@ -56,57 +44,39 @@ async function draw(name: string, options: Options, page: Page): Promise<string[
     ([given, width, allowEmpty]) => window.draw(given, width, allowEmpty),
     [picture, WIDTH, options.allowEmpty] as const,
   );
-  await page.waitForLoadState('networkidle');
   const path = join(options.out, `${name}.png`);
-  await page.screenshot({ path, fullPage: true, animations: 'disabled' });
+  await shoot(page, path);
   console.log(path);
   return [...problems, ...thrown];
 }
 
+/** The whole page as a PNG file. */
+async function shoot(page: Page, path: string): Promise<void> {
+  const height = await page.evaluate(() => document.documentElement.scrollHeight);
+  // Chromium does not paint the tables that are out of its window
+  await page.setViewportSize({ width: WIDTH, height });
+  // the icons have come
+  await page.waitForLoadState('networkidle');
+  await page.screenshot({ path, animations: 'disabled' });
+}
+
 async function ask(name: string, { prometheus: url, last, variables: chosen }: Options): Promise<Picture> {
-  const dashboard: Dashboard = JSON.parse(await readFile(join(DASHBOARDS, `${name}.json`), 'utf8'));
+  const dashboard = await read(name);
   const prometheus = new Prometheus(url);
   const range = timeRange(last ? { from: `now-${last}`, to: 'now' } : dashboard.time, Date.now());
   const variables = await askVariables(dashboard, prometheus, range, chosen);
-  const answers = await Promise.all(
-    queried(dashboard).map(async (panel) => [panel.id, await askPanel(panel, prometheus, range, variables, WIDTH)] as const),
-  );
-  return { dashboard, range, variables, answers: Object.fromEntries(answers) };
+  const answered = async (panel: Panel) => [panel.id, await askPanel(panel, prometheus, range, variables, WIDTH)];
+  const answers = Object.fromEntries(await Promise.all(queried(dashboard).map(answered)));
+  return { dashboard, range, variables, answers };
 }
 
-/** Throws an Error for arguments that are not of the usage. */
-function parsed(args: string[]): Options {
-  const { values, positionals } = parseArgs({
-    args,
-    allowPositionals: true,
-    options: {
-      prometheus: { type: 'string' },
-      out: { type: 'string' },
-      last: { type: 'string' },
-      var: { type: 'string', multiple: true, default: [] },
-      'allow-empty': { type: 'boolean', default: false },
-    },
-  });
-  if (!values.prometheus || !values.out || positionals.length === 0) {
-    throw new Error(`--prometheus, --out and a NAME are needed\n\n${USAGE}`);
+async function read(name: string): Promise<Dashboard> {
+  const path = join(DASHBOARDS, `${name}.json`);
+  try {
+    return JSON.parse(await readFile(path, 'utf8'));
+  } catch (error) {
+    throw new Error(`${name}: ${path} is no dashboard: ${(error as Error).message}`);
   }
-  return {
-    prometheus: values.prometheus,
-    // npm --prefix changes the folder, and says where it was called
-    out: resolve(process.env.INIT_CWD ?? '.', values.out),
-    last: values.last,
-    variables: new Map(values.var.map(variable)),
-    allowEmpty: values['allow-empty'],
-    names: positionals,
-  };
-}
-
-function variable(text: string): [string, string[]] {
-  const [, name, value] = /^(\w+)=(.+)$/.exec(text) ?? [];
-  if (!name) {
-    throw new Error(`--var ${text}: write NAME=VALUE, several values with commas`);
-  }
-  return [name, value.split(',')];
 }
 
 main().then(

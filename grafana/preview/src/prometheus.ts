@@ -12,6 +12,10 @@ type Instant =
   | { resultType: 'vector'; result: Array<{ metric: Record<string, string>; value: Sample }> }
   | { resultType: 'scalar'; result: Sample };
 
+/** Milliseconds until a query is given up. */
+const PATIENCE = 30_000;
+
+/** A server; all it is asked throws an Error that says what it refused, or that it does not answer. */
 export class Prometheus {
   constructor(private readonly url: string) {}
 
@@ -45,7 +49,7 @@ export class Prometheus {
     const url = `${this.url.replace(/\/$/, '')}/api/v1/${path}?${new URLSearchParams(parameters)}`;
     let answer: { status: string; error?: string; data: Data };
     try {
-      answer = await (await fetch(url)).json();
+      answer = await (await fetch(url, { signal: AbortSignal.timeout(PATIENCE) })).json();
     } catch (error) {
       throw new Error(`Prometheus does not answer at ${this.url}: ${reason(error)}`);
     }

@@ -26,9 +26,9 @@ export function timeRange(time: { from: string; to: string }, now: number): Rang
 }
 
 /** The step of a range query, in milliseconds: a point a pixel at most, a round figure, and never under the least. */
-export function stepMs(range: Range, points: number, least: string = SCRAPE_INTERVAL): number {
+export function stepMs(range: Range, points: number, least?: string): number {
   const between = makeTimeRange(dateTime(range.from), dateTime(range.to));
-  return rangeUtil.calculateInterval(between, points, least).intervalMs;
+  return rangeUtil.calculateInterval(between, points, least || SCRAPE_INTERVAL).intervalMs;
 }
 
 /** `$__interval`, `$__rate_interval`, `$__range` and their kin. */

@@ -64,9 +64,10 @@ export function matching(options: string[], pattern: string | undefined): string
 }
 
 function replace(text: string, variables: Filled[], put: (variable: Filled, format?: string) => string): string {
-  return text.replace(REFERENCE, (whole: string, plain?: string, braced?: string, format?: string, old?: string, oldFormat?: string) => {
-    const variable = variables.find(({ name }) => name === (plain ?? braced ?? old));
-    return variable ? put(variable, format ?? oldFormat) : whole;
+  return text.replace(REFERENCE, (whole: string, ...groups: Array<string | undefined>) => {
+    const [plain, braced, format, bracketed, bracketedFormat] = groups;
+    const variable = variables.find(({ name }) => name === (plain ?? braced ?? bracketed));
+    return variable ? put(variable, format ?? bracketedFormat) : whole;
   });
 }
 

@@ -3,14 +3,11 @@
 import { dateTime, makeTimeRange } from '@grafana/data';
 import { Icon, Stack, Text, ToolbarButton, useTheme2 } from '@grafana/ui';
 import type { Link, Panel } from '../dashboard';
-import { box, gridHeight } from '../layout';
+import { box, gridHeight, MARGIN } from '../layout';
 import type { Picture } from '../picture';
 import type { Range } from '../timing';
 import { type Filled, fillText } from '../variables';
 import { DrawnPanel, type Drawn } from './panel';
-
-/** Pixels between the page's edge and what is on it. */
-const MARGIN = 16;
 
 interface Props {
   picture: Picture;
@@ -24,7 +21,6 @@ interface Props {
 
 export function DashboardPage({ picture, drawn, width, onError }: Props) {
   const { dashboard, range, variables } = picture;
-  const gridWidth = width - 2 * MARGIN;
   const between = makeTimeRange(dateTime(range.from), dateTime(range.to));
   return (
     <div style={{ width, padding: MARGIN, boxSizing: 'border-box' }}>
@@ -33,7 +29,7 @@ export function DashboardPage({ picture, drawn, width, onError }: Props) {
         <Controls variables={variables} links={dashboard.links ?? []} />
         <div style={{ position: 'relative', height: gridHeight(dashboard.panels) }}>
           {dashboard.panels.map((panel) => {
-            const place = box(panel.gridPos, gridWidth);
+            const place = box(panel.gridPos, width);
             const title = fillText(panel.title ?? '', variables);
             return (
               <div key={panel.id} style={{ position: 'absolute', ...place }}>
@@ -93,7 +89,7 @@ function Controls({ variables, links }: { variables: Filled[]; links: Link[] }) 
 }
 
 function VariableValue({ label, text }: { label: string; text: string }) {
-  const { colors, components, shape, spacing, typography } = useTheme2();
+  const { colors, components, spacing, typography } = useTheme2();
   const part = {
     display: 'flex',
     alignItems: 'center',
@@ -105,10 +101,8 @@ function VariableValue({ label, text }: { label: string; text: string }) {
   };
   return (
     <div style={{ display: 'flex' }}>
-      <span style={{ ...part, borderRight: 0, background: colors.background.primary, fontWeight: typography.fontWeightMedium }}>
-        {label}
-      </span>
-      <span style={{ ...part, background: components.input.background, borderRadius: shape.radius.default }}>
+      <span style={{ ...part, borderRight: 0, background: colors.background.primary }}>{label}</span>
+      <span style={{ ...part, background: components.input.background }}>
         {text}
         <Icon name="angle-down" />
       </span>

@@ -1,7 +1,12 @@
-import { type FieldDisplay, getDisplayValueAlignmentFactors, type ReduceDataOptions, VizOrientation } from '@grafana/data';
+import {
+  type FieldDisplay,
+  getDisplayValueAlignmentFactors,
+  type ReduceDataOptions,
+  type VizOrientation,
+} from '@grafana/data';
 import type { BarGaugeDisplayMode, BarGaugeNamePlacement, BarGaugeValueMode } from '@grafana/schema';
 import { BarGauge, useTheme2, VizRepeater } from '@grafana/ui';
-import { OPTIONS } from '../page/defaults';
+import { OPTIONS } from '../grafana/defaults';
 import type { PanelProps } from './props';
 import { useValues } from './values';
 

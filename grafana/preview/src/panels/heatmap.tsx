@@ -1,9 +1,15 @@
-import { type DataFrame, formattedValueToString, getValueFormat, type GrafanaTheme2, type TimeRange } from '@grafana/data';
+import {
+  type DataFrame,
+  formattedValueToString,
+  getValueFormat,
+  type GrafanaTheme2,
+  type TimeRange,
+} from '@grafana/data';
 import { AxisPlacement, GraphDrawStyle, ScaleDirection, ScaleDistribution, ScaleOrientation } from '@grafana/schema';
 import { UPlotChart, UPlotConfigBuilder, useTheme2 } from '@grafana/ui';
 import * as schemes from 'd3-scale-chromatic';
 import type uPlot from 'uplot';
-import { OPTIONS } from '../page/defaults';
+import { OPTIONS } from '../grafana/defaults';
 import { type Color, HeatmapLegend } from './heatmap-legend';
 import type { PanelProps } from './props';
 
@@ -26,7 +32,8 @@ interface Cells {
   max: number;
 }
 
-const LEGEND_HEIGHT = 32;
+/** Pixels. */
+const LEGEND_HEIGHT = 40;
 
 export function HeatmapPanel({ panel, frames, range, width, height }: PanelProps) {
   const options = { ...OPTIONS.heatmap, ...panel.options } as HeatmapOptions;
@@ -53,7 +60,8 @@ export function HeatmapPanel({ panel, frames, range, width, height }: PanelProps
 
 function cellsOf(frame: DataFrame, least: number): Cells {
   const [time, ...buckets] = frame.fields;
-  const counts = buckets.map(({ values }) => values.map((count: number | null) => (count && count > least ? count : null)));
+  const seen = (count: number | null) => (count !== null && count > least ? count : null);
+  const counts = buckets.map(({ values }) => values.map(seen));
   return {
     times: time.values,
     edges: buckets.map(({ name }) => name),
@@ -98,7 +106,8 @@ function plot(
   });
   builder.addAxis({ scaleKey: 'x', isTime: true, placement: AxisPlacement.Bottom, timeZone: 'utc', theme });
   const format = getValueFormat(yAxis.unit);
-  const label = (edge: string) => (edge === '+Inf' ? edge : formattedValueToString(format(Number(edge), yAxis.decimals)));
+  const label = (edge: string) =>
+    edge === '+Inf' ? edge : formattedValueToString(format(Number(edge), yAxis.decimals));
   builder.addAxis({
     scaleKey: 'y',
     placement: AxisPlacement.Left,

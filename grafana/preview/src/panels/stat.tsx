@@ -1,4 +1,9 @@
-import { type FieldDisplay, getDisplayValueAlignmentFactors, type ReduceDataOptions, VizOrientation } from '@grafana/data';
+import {
+  type FieldDisplay,
+  getDisplayValueAlignmentFactors,
+  type ReduceDataOptions,
+  type VizOrientation,
+} from '@grafana/data';
 import type { PercentChangeColorMode } from '@grafana/schema';
 import {
   BigValue,
@@ -9,7 +14,7 @@ import {
   useTheme2,
   VizRepeater,
 } from '@grafana/ui';
-import { OPTIONS } from '../page/defaults';
+import { OPTIONS } from '../grafana/defaults';
 import type { PanelProps } from './props';
 import { useValues } from './values';
 
@@ -29,6 +34,7 @@ export function StatPanel(props: PanelProps) {
   const options = { ...OPTIONS.stat, ...panel.options } as unknown as StatOptions;
   const theme = useTheme2();
   const values = useValues(props, options.reduceOptions);
+  const graph = options.graphMode !== BigValueGraphMode.None;
   return (
     <VizRepeater<FieldDisplay, ReturnType<typeof getDisplayValueAlignmentFactors>>
       getValues={() => values}
@@ -45,7 +51,7 @@ export function StatPanel(props: PanelProps) {
           {...size}
           value={display}
           count={count}
-          sparkline={sparkline && options.graphMode !== BigValueGraphMode.None ? { ...sparkline, timeRange: range } : undefined}
+          sparkline={graph && sparkline ? { ...sparkline, timeRange: range } : undefined}
           colorMode={options.colorMode}
           graphMode={options.graphMode}
           justifyMode={options.justifyMode}

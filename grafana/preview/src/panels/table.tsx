@@ -2,7 +2,7 @@ import { cacheFieldDisplayNames } from '@grafana/data';
 import type { TableCellHeight } from '@grafana/schema';
 import { TableNG } from '@grafana/ui/unstable';
 import type { ComponentProps } from 'react';
-import { OPTIONS } from '../page/defaults';
+import { OPTIONS } from '../grafana/defaults';
 import type { PanelProps } from './props';
 
 interface TableOptions {

@@ -1,5 +1,5 @@
 import { renderTextPanelMarkdown } from '@grafana/data';
-import { OPTIONS } from '../page/defaults';
+import { OPTIONS } from '../grafana/defaults';
 import type { PanelProps } from './props';
 
 export function TextPanel({ panel }: PanelProps) {

@@ -1,6 +1,6 @@
 import type { VizLegendOptions } from '@grafana/schema';
 import { TimeSeries } from '@grafana/ui';
-import { OPTIONS } from '../page/defaults';
+import { OPTIONS } from '../grafana/defaults';
 import type { PanelProps } from './props';
 
 export function TimeSeriesPanel({ panel, frames, range, width, height }: PanelProps) {

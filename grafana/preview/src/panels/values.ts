@@ -2,7 +2,7 @@
 
 import { type FieldDisplay, getFieldDisplayValues, type ReduceDataOptions } from '@grafana/data';
 import { useTheme2 } from '@grafana/ui';
-import { withDefaults } from '../page/grafana';
+import { withDefaults } from '../grafana/fields';
 import type { PanelProps } from './props';
 
 /** A value a series, by the panel's reduction. */

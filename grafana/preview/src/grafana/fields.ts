@@ -1,13 +1,13 @@
 /** What the server's own code does before it draws a panel: field options, transformations, overrides. */
 
 import {
+  applyFieldOverrides,
   type ConfigOverrideRule,
   type DataFrame,
   displayNameOverrideProcessor,
   FieldConfigOptionsRegistry,
   type FieldConfigPropertyItem,
   type FieldConfigSource,
-  applyFieldOverrides,
   FieldType,
   type GrafanaTheme2,
   identityOverrideProcessor,
@@ -25,8 +25,8 @@ const PROCESSORS: Record<string, FieldConfigPropertyItem['process']> = {
   displayName: displayNameOverrideProcessor,
   thresholds: thresholdsOverrideProcessor,
 };
-const STANDARD = ['unit', 'min', 'max', 'decimals', 'displayName', 'noValue', 'thresholds', 'mappings', 'color', 'links'];
 const OF_NUMBERS = ['unit', 'min', 'max', 'decimals'];
+const STANDARD = [...OF_NUMBERS, 'displayName', 'noValue', 'thresholds', 'mappings', 'color', 'links'];
 
 /** Makes the transformations known that `@grafana/data` ships. */
 export function registerTransformers(): void {
