@@ -71,11 +71,10 @@ async function ask(name: string, { prometheus: url, last, variables: chosen }: O
 }
 
 async function read(name: string): Promise<Dashboard> {
-  const path = join(DASHBOARDS, `${name}.json`);
   try {
-    return JSON.parse(await readFile(path, 'utf8'));
+    return JSON.parse(await readFile(join(DASHBOARDS, `${name}.json`), 'utf8'));
   } catch (error) {
-    throw new Error(`${name}: ${path} is no dashboard: ${(error as Error).message}`);
+    throw new Error(`${name} is no dashboard: ${(error as Error).message}`);
   }
 }
 
