@@ -11,9 +11,12 @@ READINESS = f"{PROGRAMS}/readiness"
 GROUP = f"{PROGRAMS}/group"
 FABRIC_CHECK = f"{PROGRAMS}/fabric_check"
 GPU_EXPORTER = f"{PROGRAMS}/nvml_exporter.pyz"
+ENGINE_FACTS = f"{PROGRAMS}/engine_facts.pyz"
 # holds, for each replica that spans hosts, what its rank 0 last proved (engine/fabric.py)
 FABRIC_PROOFS = f"{STATE}/fabric"
 UNITS = "/etc/systemd/system"
+# whose *.prom files the node exporter shows, as Debian and Ubuntu build it (--help of 1.5.0 and 1.9.0)
+TEXTFILES = "/var/lib/prometheus/node-exporter"
 
 SERVICE_USER = "vllm"
 # Fixed, so that a container's user owns the same files on every host. vLLM's image supports this pair (its HOME is

@@ -10,11 +10,13 @@ from urllib.parse import quote
 import pytest
 
 from tests.host.machine import Machine
+from vllm_fleet import paths
+from vllm_fleet.engine.release import release_id
 from vllm_fleet.network.gateway import endpoint
 from vllm_fleet.observe import metrics
 from vllm_fleet.observe.alerts import ALERTS
 from vllm_fleet.observe.targets import targets
-from vllm_fleet.render import gpu_exporter
+from vllm_fleet.render import engine_facts, gpu_exporter
 from vllm_fleet.render import monitoring as rendered
 
 _SECONDS = 60
@@ -72,7 +74,7 @@ def test_prometheus_runs_with_the_configuration_on_disk(monitor: Machine) -> Non
 
 
 def test_every_target_is_up(monitor: Machine) -> None:
-    wanted = {target.address: "up" for target in targets(monitor.fleet, monitor.placements)}
+    wanted = {target.address: "up" for target in targets(monitor.fleet, monitor.placements, release_id)}
 
     def health() -> dict[str, str]:
         active = _prometheus(monitor, "/api/v1/targets?state=active")["activeTargets"]
@@ -110,6 +112,60 @@ def test_every_engines_unit_is_watched(monitor: Machine, metric: str) -> None:
         return {(sample["metric"]["host"], sample["metric"]["name"]) for sample in samples}
 
     assert _eventually(seen, wanted) == wanted
+
+
+@pytest.mark.parametrize(
+    "expression",
+    [
+        f"{metrics.PROBE_SUCCESS} == 1",
+        f"{metrics.KV_CACHE_TOKENS} > 0",
+        f"time() - {metrics.FACTS_TIMESTAMP} < 60",
+        'vllm_fleet_engine_phase_info{phase="serving"}',
+    ],
+)
+def test_every_replica_has_facts(monitor: Machine, expression: str) -> None:
+    wanted = {(engine.host.name, engine.unit) for engine in monitor.placements if engine.head}
+
+    def seen() -> set[tuple[str, str]]:
+        found = {(sample["metric"]["host"], sample["metric"]["unit"]) for sample in _query(monitor, expression)}
+        return found & wanted  # the other ranks of a model that spans hosts have some of them, too
+
+    assert _eventually(seen, wanted) == wanted
+
+
+def test_every_engine_runs_the_release_that_is_declared(monitor: Machine) -> None:
+    wanted = {(engine.host.name, engine.unit, release_id(engine)) for engine in monitor.placements}
+
+    def seen(metric: str) -> set[tuple[str, str, str]]:
+        labels = [sample["metric"] for sample in _query(monitor, metric)]
+        return {(each["host"], each["unit"], each["release"]) for each in labels}
+
+    assert _eventually(lambda: seen(metrics.ENGINE_INFO), wanted) == wanted
+    assert _eventually(lambda: seen(metrics.RUNNING_INFO), wanted) == wanted
+
+
+def test_declared_replicas_are_told(monitor: Machine) -> None:
+    wanted = {service.name: service.replicas for service in monitor.fleet.services}
+
+    def seen() -> dict[str, int]:
+        samples = _query(monitor, f"max by (service) ({metrics.SERVICE_REPLICAS})")
+        return {sample["metric"]["service"]: int(sample["value"][1]) for sample in samples}
+
+    assert _eventually(seen, wanted) == wanted
+
+
+def test_facts_of_engines_come_from_their_own_user_who_listens_nowhere(gpu: Machine) -> None:
+    service = gpu.shell.service(engine_facts.UNIT)
+    assert service.is_running
+    assert service.is_enabled
+    pid = gpu.run(f"systemctl show --property=MainPID --value {engine_facts.UNIT}")
+    assert gpu.run(f"ps -o uid= -p {pid}").strip() == str(paths.SERVICE_UID)
+    assert not gpu.succeeds(f"ss -Hltunp | grep 'pid={pid},'")
+
+
+def test_every_text_file_is_read(machine: Machine) -> None:
+    page = machine.http("GET", machine.here.address, machine.fleet.monitoring.node_exporter_port, "/metrics").text
+    assert "\nnode_textfile_scrape_error 0\n" in page
 
 
 def test_the_alerts_are_loaded_and_can_be_evaluated(monitor: Machine) -> None:

@@ -49,3 +49,23 @@ def test_a_stopped_engine_leaves_no_process_behind(lab):
     assert left == "none"
     lab.ssh("gpu-2", "systemctl start vllm-batch")
     wait_until(lambda: lab.complete("tiny-llama-batch").status_code == 200, 240, "batch answers again")
+
+
+def test_a_frozen_engine_looks_healthy_and_its_probe_tells(lab):
+    signal = "pkill -{} -f [E]ngineCore --cgroup /system.slice/vllm-batch.service"
+    of_batch = '{host="gpu-2", unit="vllm-batch.service"}'
+
+    def is_now(metric: str, value: str) -> bool:
+        return [sample["value"][1] for sample in lab.query(metric + of_batch)] == [value]
+
+    wait_until(lambda: is_now("vllm_fleet_probe_success", "1"), 120, "it answers its probe")
+    lab.ssh("gpu-2", signal.format("STOP"))
+    try:
+        # the next probe, and its deadline
+        wait_until(lambda: is_now("vllm_fleet_probe_success", "0"), 150, "its probe fails")
+        assert is_now("up", "1")
+        alert = 'ALERTS{alertname="VllmProbeFailing", unit="vllm-batch.service"}'
+        wait_until(lambda: lab.query(alert), 60, "the alert is pending")
+    finally:
+        lab.ssh("gpu-2", signal.format("CONT"))
+    wait_until(lambda: is_now("vllm_fleet_probe_success", "1"), 150, "it answers its probe again")

@@ -12,7 +12,7 @@ from tests.unit.test_schema import IMAGE, OPS_1, fleet, service
 from vllm_fleet.engine.argv import serve_arguments
 from vllm_fleet.engine.command import start_command
 from vllm_fleet.engine.environment import environment
-from vllm_fleet.engine.release import Release, release
+from vllm_fleet.engine.release import Release, configuration, release
 from vllm_fleet.engine.weights import fetch_command
 from vllm_fleet.planner import Placement, place
 from vllm_fleet.render.engine import secret_file, unit_file
@@ -344,6 +344,22 @@ def test_a_release_is_named_by_its_content():
     assert first.id == same.id
     assert first.id != other.id
     assert first.directory == f"/etc/vllm-fleet/engines/chat/releases/{first.id}"
+
+
+def test_engines_that_run_alike_have_one_configuration_and_a_release_each():
+    hosts = [*NODES, OPS_1]
+    replicas = place(fleet(service(hosts=["gpu-1", "gpu-2"], replicas=3), hosts=hosts))
+    assert len({release(one).id for one in replicas}) == 3
+    assert len({configuration(one) for one in replicas}) == 1
+    ranks = place(fleet(service(hosts=["gpu-1", "gpu-2"], nodes=2, pipeline_parallel_size=2), hosts=hosts))
+    assert len({configuration(one) for one in ranks}) == 1
+
+
+def test_another_image_option_or_variable_is_another_configuration():
+    other = IMAGE.model_copy(update={"image": IMAGE.image[:-1] + "f"})
+    different = [{}, {"runtime": other}, {"options": {"max-num-seqs": 8}}, {"env": {"VLLM_LOGGING_LEVEL": "DEBUG"}}]
+    assert len({configuration(only(**changes)) for changes in different}) == 4
+    assert configuration(only()) == configuration(only(api_key=Secret(env="OTHER"), replicas=2))
 
 
 def test_a_new_key_is_no_new_release():

@@ -33,6 +33,8 @@ def make_release(directory: Path, release: str, **values: Any) -> None:
         "instance": "chat",
         "unit": "vllm-chat.service",
         "service": "chat",
+        "replica": 0,
+        "head": True,
         "url": "http://127.0.0.1:9",
         "model_name": "tiny",
         "runtime": "venv",

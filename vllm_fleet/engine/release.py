@@ -11,7 +11,7 @@ from vllm_fleet import paths
 from vllm_fleet.engine.command import FOLLOW_PROGRAM, container_name, start_command, stop_command
 from vllm_fleet.engine.environment import environment
 from vllm_fleet.planner.placement import Placement
-from vllm_fleet.schema import Container
+from vllm_fleet.schema import Container, Host
 
 
 @dataclass(frozen=True)
@@ -42,6 +42,18 @@ def release(placement: Placement) -> Release:
             ("start", "0755", _start_script(placement)),
         ),
     )
+
+
+def configuration(placement: Placement) -> str:
+    """The same for all engines of a service that run alike, on whatever host: a digest of what rank 0 would run on a
+    host without an address. (Releases differ from engine to engine, for addresses and GPUs are in them.)"""
+    nowhere = tuple(Host(name="any", address="0.0.0.0") for _ in placement.members)
+    return _digest(replace(placement, host=nowhere[0], members=nowhere, replica=0, head_slot=0))
+
+
+def release_id(placement: Placement) -> str:
+    """The name of an engine's release."""
+    return release(placement).id
 
 
 def _start_script(placement: Placement) -> str:
@@ -97,6 +109,11 @@ def _group(placement: Placement) -> dict[str, object]:
 
 def _version(placement: Placement) -> str:
     """The same for all ranks of a replica: a digest of what rank 0 runs, without what only its host decides."""
-    first = replace(placement, host=placement.members[0], rank=0, slot=0, slots=1, gpus=())
+    return _digest(replace(placement, host=placement.members[0]))
+
+
+def _digest(placement: Placement) -> str:
+    """Of what rank 0 would run on this host if it were alone there."""
+    first = replace(placement, rank=0, slot=0, slots=1, gpus=())
     made_of = json.dumps([start_command(first), environment(first)])
     return hashlib.sha256(made_of.encode()).hexdigest()[:12]

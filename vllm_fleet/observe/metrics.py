@@ -57,6 +57,17 @@ GPU_PCIE_WIDTH = "nvml_pcie_link_width"
 GPU_PCIE_WIDTH_MAX = "nvml_pcie_link_width_max"
 GPU_PROCESS_MEMORY = "nvml_process_memory_bytes"  # label UNIT: of whose process
 
+# ours, through the node exporter's text files; labels SERVICE, REPLICA and UNIT unless said. As a deploy declares it:
+ENGINE_INFO = "vllm_fleet_engine_info"  # also `rank`, RELEASE, CONFIGURATION, TRACK, `vllm_version`; every rank
+GROUP_SIZE = "vllm_fleet_group_size"  # hosts of a replica that spans hosts; every rank
+KV_CACHE_PLANNED = "vllm_fleet_kv_cache_planned_tokens"  # each data parallel rank's; not where it cannot be sized
+SERVICE_REPLICAS = "vllm_fleet_service_replicas"  # SERVICE alone, the same on each monitoring host
+# as payload/engine_facts finds it
+FACTS_TIMESTAMP = "vllm_fleet_engine_facts_timestamp_seconds"
+RUNNING_INFO = "vllm_fleet_engine_running_info"  # also RELEASE: what the process was started with
+KV_CACHE_TOKENS = "vllm_fleet_kv_cache_tokens"  # also `engine`
+PROBE_SUCCESS = "vllm_fleet_probe_success"  # 0 or 1; only while it serves
+
 # the watchers of themselves
 NOTIFICATION_ERRORS = "prometheus_notifications_errors_total"
 NOTIFICATIONS_FAILED = "alertmanager_notifications_failed_total"
@@ -80,6 +91,10 @@ HOST = "host"
 SERVICE = "service"
 REPLICA = "replica"
 UNIT = "unit"
+RELEASE = "release"  # an engine's own: addresses and GPUs are in it
+TRACK = "track"
+STABLE = "stable"  # the track of all engines
+CONFIGURATION = "configuration"  # the same for engines that run alike
 # of the GPU exporter: NVML's index
 GPU = "gpu"
 # and of our recordings
@@ -93,7 +108,7 @@ JOB_OF_PREFIX = {
     "prometheus_": PROMETHEUS,
     "alertmanager_": ALERTMANAGER,
 }
-"""Who exposes a metric."""
+"""Who exposes a metric; ours are left to EngineFactsStale."""
 NOT_EVERYWHERE = frozenset(
     {
         *(GPU_XID_LAST, GPU_PROCESS_MEMORY),  # of a GPU that has had an XID, or work

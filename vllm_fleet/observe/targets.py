@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from vllm_fleet.network.gateway import endpoint
@@ -22,12 +22,15 @@ class Target:
     labels: dict[str, str]
 
 
-def targets(fleet: Fleet, placements: list[Placement]) -> list[Target]:
-    """Every target, by job and then in the fleet's order. Engines that serve no API have no metrics."""
-    return list(_targets(fleet, placements))
+def targets(fleet: Fleet, placements: list[Placement], release_of: Callable[[Placement], str]) -> list[Target]:
+    """Every target, by job and then in the fleet's order. Engines that serve no API have no metrics.
+
+    + release_of: the id of an engine's release
+    """
+    return list(_targets(fleet, placements, release_of))
 
 
-def _targets(fleet: Fleet, placements: list[Placement]) -> Iterator[Target]:
+def _targets(fleet: Fleet, placements: list[Placement], release_of: Callable[[Placement], str]) -> Iterator[Target]:
     for engine in placements:
         if engine.head:
             labels = {
@@ -35,6 +38,8 @@ def _targets(fleet: Fleet, placements: list[Placement]) -> Iterator[Target]:
                 metrics.SERVICE: engine.service.name,
                 metrics.REPLICA: str(engine.replica),
                 metrics.UNIT: engine.unit,
+                metrics.RELEASE: release_of(engine),
+                metrics.TRACK: metrics.STABLE,
             }
             yield Target(metrics.VLLM, engine.endpoint, labels)
     watch = fleet.monitoring

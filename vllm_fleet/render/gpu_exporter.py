@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from functools import cache
-from importlib.util import find_spec
 from pathlib import Path
 
 from vllm_fleet import paths
 from vllm_fleet.render.files import File, fill
-from vllm_fleet.render.zipapp import zipapp
+from vllm_fleet.render.zipapp import installed, modules_of, zipapp
 from vllm_fleet.schema import Fleet, Host
 
 UNIT = "nvml-exporter.service"
@@ -35,11 +34,8 @@ def unit_file(fleet: Fleet, host: Host) -> File:
 
 
 def _modules() -> dict[str, bytes]:
-    nvidia_ml_py = find_spec("pynvml")
-    assert nvidia_ml_py
-    assert nvidia_ml_py.origin
     return {
         "__main__.py": b"from nvml_exporter.app import main\n\nmain()\n",
-        "pynvml.py": Path(nvidia_ml_py.origin).read_bytes(),
-        **{f"nvml_exporter/{module.name}": module.read_bytes() for module in _PACKAGE.glob("*.py")},
+        "pynvml.py": installed("pynvml").read_bytes(),
+        **modules_of(_PACKAGE),
     }

@@ -5,9 +5,24 @@ from __future__ import annotations
 import io
 import zipfile
 from collections.abc import Mapping
+from importlib.util import find_spec
+from pathlib import Path
 
 # the earliest that a zip file can hold
 _TIME = (1980, 1, 1, 0, 0, 0)
+
+
+def installed(module: str) -> Path:
+    """The file of a module as it is installed here; of a package its `__init__.py`."""
+    found = find_spec(module)
+    assert found
+    assert found.origin
+    return Path(found.origin)
+
+
+def modules_of(package: Path) -> dict[str, bytes]:
+    """The modules of a package, without packages in it, by their path in a zip file."""
+    return {f"{package.name}/{module.name}": module.read_bytes() for module in package.glob("*.py")}
 
 
 def zipapp(modules: Mapping[str, bytes]) -> bytes:

@@ -1,4 +1,6 @@
-"""Every host: the node exporter. Hosts with GPUs: the GPU exporter. Monitoring hosts: Prometheus and Alertmanager."""
+"""Every host: the node exporter. Hosts with GPUs: the GPU exporter. Hosts of engines: facts of those. Monitoring hosts:
+Prometheus and Alertmanager.
+"""
 
 from __future__ import annotations
 
@@ -7,10 +9,11 @@ from pyinfra.api import deploy
 
 from vllm_fleet.operations import tree
 from vllm_fleet.planner.placement import Placement
+from vllm_fleet.render import engine_facts as facts
 from vllm_fleet.render import gpu_exporter as render_gpu
 from vllm_fleet.render import monitoring as render
 from vllm_fleet.schema import Fleet, Host
-from vllm_fleet.schema.host import MONITORING
+from vllm_fleet.schema.host import GPU, MONITORING
 from vllm_fleet.tree import Unit
 
 
@@ -20,6 +23,8 @@ def apply(fleet: Fleet, placements: list[Placement]) -> None:
     exporter(fleet, here)
     if here.gpus:
         gpu_exporter(fleet, here)
+    if GPU in here.groups:
+        engine_facts(fleet, placements, here)
     if MONITORING in here.groups:
         monitor(fleet, placements, here)
 
@@ -48,6 +53,18 @@ def gpu_exporter(fleet: Fleet, here: Host) -> None:
     )
 
 
+@deploy("Engine facts")
+def engine_facts(fleet: Fleet, placements: list[Placement], here: Host) -> None:
+    """What is declared of this host's engines, and what they are and do, shown by the node exporter."""
+    program, unit = facts.program_file(), facts.unit_file()
+    tree(
+        name="Engine facts",
+        entries=[program, unit, facts.declared_file(fleet, placements, here), facts.LINK],
+        check=facts.CHECK,
+        units=[Unit(facts.UNIT, restart_on=(program, unit))],
+    )
+
+
 @deploy("Monitoring")
 def monitor(fleet: Fleet, placements: list[Placement], here: Host) -> None:
     """Prometheus scrapes the fleet and evaluates the alerts; Alertmanager sends them on."""
@@ -57,7 +74,7 @@ def monitor(fleet: Fleet, placements: list[Placement], here: Host) -> None:
     tree(
         name="Prometheus and Alertmanager",
         packages=[render.PROMETHEUS, render.ALERTMANAGER],
-        entries=[*prometheus_start, *alertmanager_start, rules, prometheus, alertmanager],
+        entries=[*prometheus_start, *alertmanager_start, rules, prometheus, alertmanager, facts.services_file(fleet)],
         check=render.CHECK,
         units=[
             Unit(f"{render.PROMETHEUS}.service", (*prometheus_start,), reload_on=(rules, prometheus)),

@@ -24,9 +24,12 @@ class Case:
 def labels_of(job: str, host: str, service: str | None = None, replica: int = 0) -> dict[str, str]:
     """Those that Prometheus adds to what one of our targets exposes."""
     labels = {"job": job, "host": host, "instance": f"{host}:1"}
-    return labels | (
-        {"service": service, "replica": str(replica), "unit": f"vllm-{service}.service"} if service else {}
-    )
+    release = {"release": "0a1b2c3d4e5f", "track": "stable"}
+    return labels | (_of_engine(service, replica) | release if service else {})
+
+
+def _of_engine(service: str, replica: int) -> dict[str, str]:
+    return {"service": service, "replica": str(replica), "unit": f"vllm-{service}.service"}
 
 
 def series(name: str, labels: dict[str, str]) -> str:
@@ -47,6 +50,16 @@ ENGINE = labels_of("vllm", "gpu1", "chat") | {"engine": "0", "model_name": "m"}
 def engine(name: str, **labels: str) -> str:
     """A series of replica 0 of chat."""
     return series(name, ENGINE | labels)
+
+
+def fact_labels(host: str = "gpu1", service: str = "chat", replica: int = 0, **labels: str) -> dict[str, str]:
+    """Those of a fact of an engine, which its host's node exporter shows."""
+    return labels_of("node", host) | _of_engine(service, replica) | labels
+
+
+def fact(name: str, host: str = "gpu1", service: str = "chat", replica: int = 0, **labels: str) -> str:
+    """A fact of an engine."""
+    return series(name, fact_labels(host, service, replica, **labels))
 
 
 def counter(*spans: tuple[int, float]) -> str:

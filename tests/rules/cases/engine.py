@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.rules.cases.case import ENGINE, Case, counter, engine, labels_of, series, up
+from tests.rules.cases.case import ENGINE, Case, counter, engine, fact, fact_labels, labels_of, series, up
 
 CHAT_0, CHAT_1, CODER = up("vllm", "gpu1", "chat", 0), up("vllm", "gpu2", "chat", 1), up("vllm", "gpu1", "coder", 0)
 NODE = up("node", "gpu1")
@@ -18,6 +18,21 @@ _FAILED = labels_of("node", "gpu1") | {"name": "vllm-large.service", "state": "f
 _RESTARTED = labels_of("node", "gpu1") | {"name": "vllm-chat.service"}
 _RESTARTS = series("node_systemd_service_restart_total", _RESTARTED)
 _OTHER_RESTARTS = _RESTARTS.replace("vllm-chat", "backup")
+_PROBE, _WAITING = fact("vllm_fleet_probe_success"), engine("vllm:num_requests_waiting")
+_PROBE_FAILS = [fact_labels()]
+
+
+def _pair(first: str, second: str) -> dict[str, str]:
+    """Whether the unit of a model over two hosts is active on each."""
+    return {fact("vllm_fleet_group_size", host, "large"): "2x20" for host in ("gpu1", "gpu2")} | {
+        unit("active", "vllm-large.service", host): values for host, values in (("gpu1", first), ("gpu2", second))
+    }
+
+
+_GONE = {
+    fact("vllm_fleet_group_size", "gpu2", "large"): "2x2 stale _x17",
+    unit("active", "vllm-large.service", "gpu2"): "1x2 stale _x17",
+}
 _STEPS, _RUNNING = engine("vllm:iteration_tokens_total_count"), engine("vllm:num_requests_running")
 
 CASES = [
@@ -52,4 +67,24 @@ CASES = [
          9, [ENGINE]),
     Case("VllmWedged", "nothing to do", {_STEPS: "4500x15", _RUNNING: "0x15"}, 15),
     Case("VllmWedged", "one slow step", {_STEPS: "0+900x5 4500x3 4501+1x9", _RUNNING: "4x20"}, 15),
+    Case("VllmProbeFailing", "idle and frozen", {_PROBE: "1x4 0x15", CHAT_0: "1x20", _STEPS: "4500x20",
+         _WAITING: "0x20"}, 8, _PROBE_FAILS),
+    Case("VllmProbeFailing", "frozen with a queue", {_PROBE: "1x4 0x15", CHAT_0: "1x20", _STEPS: "4500x20",
+         _WAITING: "7x20"}, 8, _PROBE_FAILS),
+    Case("VllmProbeFailing", "it refuses, and works off what it has", {_PROBE: "0x20", CHAT_0: "1x20",
+         _STEPS: counter((20, 900)), _WAITING: "0x20"}, 3, _PROBE_FAILS),
+    Case("VllmProbeFailing", "busy: others wait, too, and steps are made", {_PROBE: "0x20", CHAT_0: "1x20",
+         _STEPS: counter((20, 900)), _WAITING: "30x20"}, 15),
+    Case("VllmProbeFailing", "two probes fail", {_PROBE: "1x4 0 0 1x14", CHAT_0: "1x20", _STEPS: "4500x20"}, 10),
+    Case("VllmProbeFailing", "it is down", {_PROBE: "0x20", CHAT_0: "0x20"}, 15),
+    Case("VllmProbeFailing", "it was stopped while a probe failed", {_PROBE: "0x2 stale _x17", CHAT_0: "1x20"}, 10),
+    Case("VllmGroupPartial", "the second host's part has stopped", _pair("1x20", "1x2 0x17"), 5,
+         [{"service": "large", "replica": "0"}]),
+    Case("VllmGroupPartial", "the first host's part has stopped", _pair("1x2 0x17", "1x20"), 5,
+         [{"service": "large", "replica": "0"}]),
+    Case("VllmGroupPartial", "both were stopped", _pair("1x2 0x17", "1x2 0x17"), 15),
+    Case("VllmGroupPartial", "both start again, one a minute later", _pair("1 0 1x17", "1 0 0 1x16"), 15),
+    Case("VllmGroupPartial", "the second host is down", _pair("1x20", "1x20") | _GONE, 15),
+    Case("VllmGroupPartial", "another unit of that host has stopped", _pair("1x20", "1x20")
+         | {unit("active", "vllm-chat.service"): "0x20"}, 15),
 ]  # fmt: skip

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from tests.rules.cases.case import ENGINE, Case, counter, engine
+from tests.rules.cases.case import ENGINE, Case, counter, engine, fact, fact_labels
 
 _KV = engine("vllm:kv_cache_usage_perc")
 _FOR_ROOM, _OTHERWISE = (
     engine("vllm:num_requests_waiting_by_reason", reason=reason) for reason in ("capacity", "deferred")
 )
+_PLANNED, _HELD = fact("vllm_fleet_kv_cache_planned_tokens"), fact("vllm_fleet_kv_cache_tokens", engine="0")
+_HELD_BY_SECOND = fact("vllm_fleet_kv_cache_tokens", engine="1")
 _PREEMPTED = engine("vllm:num_preemptions_total")
 _STOPPED, _CUT = (engine("vllm:request_success_total", finished_reason=reason) for reason in ("stop", "length"))
 _QUERIES, _HITS = engine("vllm:prefix_cache_queries_total"), engine("vllm:prefix_cache_hits_total")
@@ -44,4 +46,12 @@ CASES = [
     Case("PrefixHitCollapse", "two thirds of it", _prefixes(0.6, 0.4), _DAY + 180, step=5),
     Case("PrefixHitCollapse", "little hit yesterday", _prefixes(0.05, 0.01), _DAY + 180, step=5),
     Case("PrefixHitCollapse", "nobody asks", _prefixes(0.5, 0.1, queries=0), _DAY + 180, step=5),
+    Case("KvCacheSmallerThanPlanned", "four fifths of it", {_PLANNED: "450000x40", _HELD: "360000x40"}, 15,
+         [fact_labels(engine="0")]),
+    Case("KvCacheSmallerThanPlanned", "of one data parallel rank", {_PLANNED: "450000x40", _HELD: "450000x40",
+         _HELD_BY_SECOND: "360000x40"}, 15, [fact_labels(engine="1")]),
+    Case("KvCacheSmallerThanPlanned", "a little less", {_PLANNED: "450000x40", _HELD: "410000x40"}, 35),
+    Case("KvCacheSmallerThanPlanned", "nothing was planned", {_HELD: "360000x40"}, 35),
+    Case("KvCacheSmallerThanPlanned", "another engine's plan", {_HELD: "360000x40",
+         fact("vllm_fleet_kv_cache_planned_tokens", service="coder"): "450000x40"}, 35),
 ]  # fmt: skip

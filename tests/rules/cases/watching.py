@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.rules.cases.case import Case, counter, engine, labels_of, series, up
+from tests.rules.cases.case import Case, counter, engine, fact, labels_of, series, up
 from vllm_fleet.observe.used_metrics import used_metrics
 
 _SENT = labels_of("prometheus", "edge1")
@@ -11,6 +11,8 @@ _TOLD = labels_of("alertmanager", "edge1")
 _FAILED = series("alertmanager_notifications_failed_total", _TOLD | {"integration": "webhook"})
 
 _CHAT_0, _NODE, _NVML = up("vllm", "gpu1", "chat"), up("node", "gpu1"), up("nvml", "gpu1")
+_LOOKED = fact("vllm_fleet_engine_facts_timestamp_seconds")
+_CODER, _CODER_LOOKED = up("vllm", "gpu1", "coder"), fact("vllm_fleet_engine_facts_timestamp_seconds", service="coder")
 _EXPOSED = {engine(name): "1x20" for name in used_metrics()}
 _HOST = {
     series(name, labels_of("node", "gpu1")): "1x20"
@@ -65,5 +67,14 @@ CASES = [
     Case("MetricVanished", "all is there", _EXPOSED | {_CHAT_0: "1x20"}, 20),
     Case("MetricVanished", "the engine is down", {_CHAT_0: "0x20"}, 20),
     Case("MetricVanished", "it comes back within ten minutes", _without("vllm:kv_cache_usage_perc", "_x7 1x12"), 20),
+    Case("EngineFactsStale", "the program stands still", {_CHAT_0: "1x30", _LOOKED: "0+60x5 300x25"}, 12,
+         [{"host": "gpu1"}]),
+    Case("EngineFactsStale", "its file is gone", {_CHAT_0: "1x30", _LOOKED: "0+60x5 stale _x25"}, 11,
+         [{"host": "gpu1"}]),
+    Case("EngineFactsStale", "one of two engines is no longer looked at", {_CHAT_0: "1x30", _LOOKED: "0+60x30",
+         _CODER: "1x30", _CODER_LOOKED: "0+60x5 300x25"}, 12, [{"host": "gpu1"}]),
+    Case("EngineFactsStale", "all is well", {_CHAT_0: "1x30", _LOOKED: "0+60x30"}, 25),
+    Case("EngineFactsStale", "it starts again", {_CHAT_0: "1x30", _LOOKED: "0+60x5 stale _ _ 540+60x20"}, 25),
+    Case("EngineFactsStale", "a host without engines", {_NODE: "1x30"}, 25),
     Case("Watchdog", "with nothing else there", {}, 0, [{}]),
 ]  # fmt: skip

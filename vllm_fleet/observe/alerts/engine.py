@@ -1,4 +1,4 @@
-"""Each engine: does it run, does it come up, does it make progress."""
+"""Each engine: does it run, does it come up, does it make progress, does it answer."""
 
 from __future__ import annotations
 
@@ -85,4 +85,39 @@ VLLM_WEDGED = Alert(
     provided=f"and {metrics.REQUESTS_RUNNING} > 0",
 )
 
-ALERTS = (VLLM_DOWN, VLLM_LOADING_TOO_LONG, VLLM_CRASH_LOOP, VLLM_GROUP_GAVE_UP, VLLM_WEDGED)
+VLLM_PROBE_FAILING = Alert(
+    name="VllmProbeFailing",
+    query=metrics.PROBE_SUCCESS,
+    comparison="==",
+    threshold=0,
+    held="3m",
+    severity="page",
+    subject=subjects.ENGINES,
+    summary=f"{ENGINE} looks healthy and does not answer: a one-token completion fails",
+    action="Restart {{ $labels.unit }}; the other replicas take its requests",
+    # one that is gone is VllmDown's; a queue that moves is QueueGrowing's, and a restart would only lengthen it
+    provided=f'and {_ON_UNIT} {metrics.UP}{{job="{metrics.VLLM}"}} == 1 '
+    f"unless {_ON_UNIT} ({metrics.REQUESTS_WAITING} > 0 and rate({metrics.ITERATIONS}[2m]) > 0)",
+)
+
+VLLM_GROUP_PARTIAL = Alert(
+    name="VllmGroupPartial",
+    # hosts that are down say nothing of their units: HostDown tells of those
+    query=f"count by ({metrics.SERVICE}, {metrics.REPLICA}) "
+    f"({metrics.GROUP_SIZE} unless {_ON_UNIT} {_unit_is('active')})",
+    comparison=">",
+    threshold=0,
+    held="2m",
+    severity="page",
+    subject=subjects.ENGINES,
+    summary="{{ $labels.service }} replica {{ $labels.replica }}: a host's part of it does not run while another's "
+    "does, so nobody is answered",
+    action="Start its unit on the host where it does not run, or find out what keeps it from starting",
+    provided=f"and on ({metrics.SERVICE}, {metrics.REPLICA}) "
+    f"({metrics.GROUP_SIZE} and {_ON_UNIT} {_unit_is('active')})",
+)
+
+ALERTS = (
+    *(VLLM_DOWN, VLLM_LOADING_TOO_LONG, VLLM_CRASH_LOOP, VLLM_GROUP_PARTIAL, VLLM_GROUP_GAVE_UP),
+    *(VLLM_WEDGED, VLLM_PROBE_FAILING),
+)

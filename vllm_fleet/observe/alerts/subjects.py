@@ -20,6 +20,7 @@ class Subject:
 SERVICE = Subject("service", "service")
 SLO = Subject("slo", "service")
 ENGINES = Subject("engines", "service")
+RELEASES = Subject("releases", "rollout")
 QUEUE = Subject("queue", "capacity")
 KV_CACHE = Subject("kv-cache", "capacity")
 HOST = Subject("host", "gpu")

@@ -38,6 +38,21 @@ TARGET_DOWN = Alert(
 )
 
 
+ENGINE_FACTS_STALE = Alert(
+    name="EngineFactsStale",
+    # by the scrape targets: a file that is gone has no series either
+    query=f'count by ({metrics.HOST}) ({metrics.UP}{{job="{metrics.VLLM}"}} '
+    f"unless on ({metrics.HOST}, {metrics.UNIT}) (time() - {metrics.FACTS_TIMESTAMP} < 120))",
+    comparison=">",
+    threshold=0,
+    held="5m",
+    severity="ticket",
+    subject=subjects.WATCHING,
+    summary="{{ $labels.host }}: nothing new is told of its engines; VllmProbeFailing and others are blind there",
+    action="Read the journal of vllm-fleet-engine-facts there, then that of the node exporter",
+)
+
+
 def metric_vanished(queries: Iterable[str]) -> Alert:
     """A series of these is missing while its target is up: an upgrade renamed it, and alerts on it stay silent."""
     asked = dict.fromkeys(name for query in queries for name in metrics.metrics_in(query))

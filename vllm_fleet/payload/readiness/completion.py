@@ -1,6 +1,6 @@
 """Does an engine's API answer? Asks for one token, within a time that bounds the whole exchange.
 
-The package `group` has it, too, by a link of its own: each package stands alone on a host.
+The packages `group` and `engine_facts` have it, too, by links of their own: each package stands alone on a host.
 """
 
 from __future__ import annotations
@@ -85,11 +85,17 @@ _STEPS = re.compile(r"^vllm:iteration_tokens_total_count(?:\{[^}]*\})? (\S+)$", 
 
 def steps(url: str, key: str, seconds: float = ONCE_SECONDS) -> float | None:
     """How many steps the engine has taken; None when its API does not say so in time."""
+    text = metrics(url, key, seconds)
+    return None if text is None else sum(float(value) for value in _STEPS.findall(text))
+
+
+def metrics(url: str, key: str, seconds: float = ONCE_SECONDS) -> str | None:
+    """What the API says at `/metrics`; None when it does not in time."""
     try:
-        _, text = _request("GET", url, "/metrics", key, "", time.monotonic() + seconds)
+        status, text = _request("GET", url, "/metrics", key, "", time.monotonic() + seconds)
     except (OSError, http.client.HTTPException):
         return None
-    return sum(float(value) for value in _STEPS.findall(text))
+    return text if status == 200 else None
 
 
 def _ask(url: str, model_name: str, key: str, deadline: float) -> Answer:

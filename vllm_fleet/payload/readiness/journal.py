@@ -150,6 +150,11 @@ def _journalctl(*options: str) -> str:
     return run_command("journalctl", "--quiet", "--all", "--output=json", *options)
 
 
+def last_lines(unit: str, since: float, count: int) -> dict[str, list[str]]:
+    """The last lines of a unit's journal since a moment (seconds since the epoch), by start of the unit."""
+    return runs_of(entries_of(_journalctl("--unit", unit, f"--since=@{since:.6f}", f"--lines={count}")))
+
+
 @dataclass
 class Journal:
     """A unit's journal from a moment on; each `read` adds what is new."""

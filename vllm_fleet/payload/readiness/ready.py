@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import json
 import os
 import shutil
 import subprocess
@@ -23,42 +22,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .completion import ONCE_SECONDS, Answer, ask, key_of
+from .engine import ENGINES, Engine, load, runs_current, switched
 from .failures import Failure, error_lines, failure_of, phase_of, redact
 from .journal import Journal, Unit, problem_of, run_command, show, split
-
-ENGINES = Path("/etc/vllm-fleet/engines")
 
 FIRST_SECONDS = 60.0
 """For a completion while waiting: an engine's first may compile kernels."""
 POLL_SECONDS = 2.0
 RELEASES_KEPT = 2
 """Old releases that stay for a person to go back to, beside the current and the last good one."""
-
-
-# ---- The engine: its files and its links ----------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Engine:
-    """What `current/engine.json` says of an engine, and where that stands."""
-
-    directory: Path
-    instance: str
-    unit: str
-    release: str
-    url: str
-    model_name: str
-    start_seconds: int
-
-
-def load(instance: str, engines: Path) -> Engine:
-    """The engine of `current`. Raises OSError, ValueError or KeyError when its files are missing or broken."""
-    directory = engines / instance
-    # the link is read once: a deploy may switch it meanwhile
-    release = Path(os.readlink(directory / "current")).name
-    values = json.loads((directory / "releases" / release / "engine.json").read_text(encoding="utf-8"))
-    names = ("instance", "unit", "url", "model_name", "start_seconds")
-    return Engine(directory=directory, release=release, **{name: values[name] for name in names})
 
 
 def point(link: Path, target: str) -> None:
@@ -72,19 +44,6 @@ def point(link: Path, target: str) -> None:
 def target_of(link: Path) -> str | None:
     """The release that a link names; None without the link or without that release."""
     return Path(os.readlink(link)).name if link.is_symlink() and link.exists() else None
-
-
-def switched(directory: Path) -> float:
-    """When the engine's release or key last changed, in seconds since the epoch."""
-    return max((directory / "current").lstat().st_mtime, (directory / "secret.yaml").stat().st_mtime)
-
-
-def runs_current(unit: Unit, directory: Path) -> bool:
-    """Whether the main process was started after the last switch: ExecStart goes through the link `current`."""
-    return unit.pid > 0 and unit.started is not None and unit.started.timestamp() >= switched(directory)
-
-
-# ---- Waiting and going back -----------------------------------------------------------------------------------
 
 
 def check(engine: Engine, unit: Unit, seconds: float) -> Answer:
