@@ -5,7 +5,8 @@ SHELL := /bin/bash
 PYTHON ?= $(shell for python in python3.13 python3.12 python3.11 python3; do \
 	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && exit; done; echo python3)
 BIN := .venv/bin
-TOOLS := $(CURDIR)/.lab/cache/tools/bin
+# the older release's: what they take, both do; what must be shown with both asks for each
+TOOLS := $(CURDIR)/.lab/cache/tools/bookworm
 export PATH := $(TOOLS):$(PATH)
 
 help: ## what there is
@@ -15,8 +16,8 @@ help: ## what there is
 	@scripts/bootstrap "$(PYTHON)"
 venv: .venv/.complete ## the locked Python environment in .venv
 
-tools: .venv/.complete ## haproxy, nft, promtool and amtool for the tests, unpacked, not installed
-	@scripts/tools
+tools: .venv/.complete ## the programs of both Debian releases that check rendered files, unpacked, not installed
+	@$(BIN)/python -m lab tools
 
 lab: .venv/.complete ## boot three hosts, deploy, ask the model one question
 	@$(BIN)/python -m lab up

@@ -15,6 +15,7 @@ if _lab:
         AptRepository,
         Archive,
         Container,
+        Drill,
         Fleet,
         Gateway,
         Grafana,
@@ -80,7 +81,9 @@ if _lab:
                 ),
                 hosts=["gpu-2"],
                 port=8100,
-                **_on_cpu,
+                # little room and a short queue: some load fills them (`fleet drill`)
+                **_on_cpu
+                | {"options": _on_cpu["options"] | {"num-gpu-blocks-override": 10, "max-num-queued-reqs": 80}},
             ),
             Service(
                 name="pair",
@@ -103,7 +106,12 @@ if _lab:
                 repository=AptRepository(line=_lab["grafana_apt"]["source"], packages=_lab["grafana_apt"]["packages"]),
                 admin_password=Secret(file=".lab/secrets/grafana-password"),
             ),
+            # the lab's own receiver
+            page_webhook=Secret(command=f"echo {_lab['webhooks']}/page"),
+            ticket_webhook=Secret(command=f"echo {_lab['webhooks']}/ticket"),
+            watchdog_webhook=Secret(command=f"echo {_lab['webhooks']}/watchdog"),
         ),
+        drill=Drill(receipts=_lab["webhooks"]),
         versions=Versions(
             insecure_registries=[_lab["registry"]],
             docker_repository=AptRepository(line=_lab["docker_apt"]["source"], packages=_lab["docker_apt"]["packages"])

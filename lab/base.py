@@ -66,10 +66,12 @@ class Root:
     packages: tuple[str, ...]
     setup_hook: str = ""
     customize_hook: str = ""
+    variant: str = "minbase"
+    """mmdebstrap's; `extract` unpacks the packages and what they depend on, and sets nothing up."""
 
     @property
     def key(self) -> str:
-        made_of = json.dumps([self.release, self.packages, self.setup_hook, self.customize_hook])
+        made_of = json.dumps([self.release, self.packages, self.setup_hook, self.customize_hook, self.variant])
         return hashlib.sha256(made_of.encode()).hexdigest()[:12]
 
     def directory(self, paths: Paths) -> Path:
@@ -96,7 +98,7 @@ def mirror_root() -> Root:
 
 def mmdebstrap_argv(root: Root, target: Path, sources: list[str], proxy: str) -> list[str]:
     """The whole command; without sources mmdebstrap takes its own default for the release."""
-    argv = ["mmdebstrap", "--variant=minbase", f"--include={','.join(root.packages)}"]
+    argv = ["mmdebstrap", f"--variant={root.variant}", f"--include={','.join(root.packages)}"]
     argv += ["--aptopt=APT::Install-Recommends false"]
     if proxy:
         argv += [f'--aptopt=Acquire::http::Proxy "{proxy}"']

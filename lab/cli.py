@@ -1,4 +1,4 @@
-"""The lab's command line: up, down, status, ssh, reboot, poweroff."""
+"""The lab's command line: up, down, status, ssh, reboot, poweroff, tools."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from lab import cleanup, hosts, machine, shell, state, supervisor, topology
+from lab import cleanup, hosts, machine, shell, state, supervisor, tools, topology
 from lab.build import bring_up, is_up
 from lab.errors import LabError
 from lab.progress import Reporter
@@ -125,6 +125,14 @@ def poweroff(name: str) -> None:
     _ask(name, "poweroff")
     _wait_until(lambda: not supervisor.status(PATHS)[name]["pid"], f"{name} did not power off within 90 s", 90)
     console.print(f"{name} is off")
+
+
+@commands.command("tools")
+def unpack_tools() -> None:
+    """Unpack the programs that check rendered files, of each Debian release; nothing is installed."""
+    machine.check(topology.release())
+    with one_at_a_time(), Reporter() as reporter:
+        tools.provide(PATHS, reporter)
 
 
 def _ask(name: str, verb: str) -> None:

@@ -1,4 +1,4 @@
-"""The mirrors on the bridge: Debian packages, Python wheels and other files, images, models.
+"""The mirrors on the bridge: Debian packages, Python wheels and other files, images, models; and a receiver of alerts.
 
 The daemons come from Debian but run from a root of their own (lab.base.mirror_root), read-only but for their data,
 so that the machine gets no new services. All listen on the bridge's address only.
@@ -14,9 +14,15 @@ from pathlib import Path
 from lab import apt, cgroup, shell
 from lab.errors import LabError
 from lab.supervisor import Child
-from lab.topology import APT_PORT, BRIDGE_ADDRESS, FILES_PORT, HUB_PORT, REGISTRY_PORT, Paths
+from lab.topology import APT_PORT, BRIDGE_ADDRESS, FILES_PORT, HUB_PORT, REGISTRY_PORT, WEBHOOKS_PORT, Paths
 
-PORTS = {"apt": APT_PORT, "registry": REGISTRY_PORT, "files": FILES_PORT, "hub": HUB_PORT}
+PORTS = {
+    "apt": APT_PORT,
+    "registry": REGISTRY_PORT,
+    "files": FILES_PORT,
+    "hub": HUB_PORT,
+    "webhooks": WEBHOOKS_PORT,
+}
 ANSWER_DEADLINE = 30.0
 
 
@@ -80,6 +86,7 @@ def children(root: Path, paths: Paths) -> list[Child]:
         "files": [sys.executable, "-m", "http.server", "--bind", BRIDGE_ADDRESS, "--directory", str(paths.files),
                   str(FILES_PORT)],
         "hub": [sys.executable, "-m", "lab.hub"],
+        "webhooks": [sys.executable, "-m", "lab.webhooks"],
     }  # fmt: skip
     return [Child(name, argv, str(config / f"{name}.log"), "mirror") for name, argv in commands.items()]
 

@@ -19,6 +19,7 @@ from lab.topology import (
     REGISTRY,
     SUBNET,
     USER,
+    WEBHOOKS_URL,
     WHEELS_URL,
     Paths,
 )  # fmt: skip
@@ -49,6 +50,7 @@ def facts(release: str, paths: Paths) -> dict[str, Any]:
         "nvidia_apt": nvidia_debs.for_hosts(),
         "grafana_apt": grafana_debs.for_hosts(),
         "hub_endpoint": HUB_ENDPOINT,
+        "webhooks": WEBHOOKS_URL,
         "engine_image": engine_image.reference(paths),
         "model": {
             "repo": MODEL_REPO,

@@ -29,6 +29,7 @@ APT_PORT = 3142
 REGISTRY_PORT = 5000
 FILES_PORT = 8081
 HUB_PORT = 8082
+WEBHOOKS_PORT = 8083
 
 APT_PROXY = f"http://{BRIDGE_ADDRESS}:{APT_PORT}"
 REGISTRY = f"{BRIDGE_ADDRESS}:{REGISTRY_PORT}"
@@ -38,6 +39,7 @@ NVIDIA_APT_URL = f"{FILES_URL}/nvidia/"
 GRAFANA_APT_URL = f"{FILES_URL}/grafana/"
 WHEELS_URL = f"{FILES_URL}/wheels/"
 HUB_ENDPOINT = f"http://{BRIDGE_ADDRESS}:{HUB_PORT}"
+WEBHOOKS_URL = f"http://{BRIDGE_ADDRESS}:{WEBHOOKS_PORT}"
 
 RELEASES = ("trixie", "bookworm")
 DEFAULT_RELEASE = "trixie"
@@ -138,6 +140,10 @@ class Paths:
     @property
     def model(self) -> Path:
         return self.cache / "model"
+
+    def tools(self, release: str) -> Path:
+        """The programs of a release that check rendered files."""
+        return self.cache / "tools" / release
 
     @property
     def engine_requirements(self) -> Path:

@@ -10,7 +10,7 @@ import click
 if TYPE_CHECKING:
     from vllm_fleet.schema import ConfigError
 
-_COMMANDS = ("plan", "check", "doctor", "fabric", "ask")
+_COMMANDS = ("plan", "check", "doctor", "fabric", "drill", "ask")
 """Each is in the module of `commands` that has its name, and imported when it is asked for: most of what a command
 takes before it does something is imports, and `doctor` starts pyinfra before its own."""
 

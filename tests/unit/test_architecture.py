@@ -34,7 +34,8 @@ MAY_IMPORT = {
     "inventory": {"schema", "planner"},
     "hub": {"schema", "planner"},
     "remote": set(),
-    "commands": {"inventory", "hub", "remote", "schema", "planner", "engine", "observe"},
+    "drill": {"remote", "schema", "planner", "engine", "observe", "paths"},
+    "commands": {"inventory", "hub", "remote", "drill", "schema", "planner", "engine", "observe", "network"},
     "cli": {"commands", "schema"},
     "__init__": set(),
 }

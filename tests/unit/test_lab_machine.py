@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from lab import apt, base, docker_debs, flat_repository, machine, mirrors, network, shell, state
+from lab import apt, base, docker_debs, flat_repository, machine, mirrors, network, shell, state, tools
 from lab.errors import LabError
-from lab.topology import Paths
+from lab.topology import RELEASES, Paths
 
 TARGETS = """\
 Debian|http://mirror.example/debian|bookworm|main
@@ -52,6 +52,30 @@ def test_a_root_is_made_again_when_what_it_is_made_of_changes() -> None:
     assert one.key == base.Root("host", "trixie", ("dbus",)).key
     assert one.key != base.Root("host", "trixie", ("dbus", "sudo")).key
     assert one.key != base.Root("host", "trixie", ("dbus",), customize_hook="true").key
+
+
+@pytest.mark.parametrize("release", RELEASES)
+def test_tools_are_unpacked_and_not_set_up(release: str) -> None:
+    argv = base.mmdebstrap_argv(tools.root(release), Path("/target"), ["deb x"], "")
+    assert argv[1] == "--variant=extract"
+    assert argv[-3:] == [release, "/target", "deb x"]
+
+
+@pytest.mark.parametrize("libraries", ["lib/x86_64-linux-gnu", "usr/lib/x86_64-linux-gnu"])
+def test_a_tool_starts_with_its_own_releases_libraries(libraries: str, tmp_path: Path) -> None:
+    for path in (f"{libraries}/ld-linux-x86-64.so.2", "usr/sbin/nft"):
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path).touch()
+    assert tools.start_script(tmp_path, "nft").splitlines() == [
+        "#!/bin/sh",
+        f"exec {tmp_path}/{libraries}/ld-linux-x86-64.so.2 --library-path {tmp_path}/{libraries} "
+        f'{tmp_path}/usr/sbin/nft "$@"',
+    ]
+    (tmp_path / "usr/bin").mkdir()
+    (tmp_path / "usr/bin/prometheus-alertmanager").touch()
+    assert f"mount --bind {tmp_path}/usr/share /usr/share &&" in tools.start_script(tmp_path, "prometheus-alertmanager")
+    with pytest.raises(LabError, match=r"0 files usr/\*bin/amtool; remove it and run make tools again"):
+        tools.start_script(tmp_path, "amtool")
 
 
 def test_only_bookworm_hosts_need_a_newer_docker() -> None:

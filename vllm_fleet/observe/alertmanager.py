@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from typing import Any, get_args
 
 from vllm_fleet.observe import metrics
-from vllm_fleet.observe.alerts import HOST_DOWN, VLLM_SERVICE_DOWN, WATCHDOG, Severity
+from vllm_fleet.observe.alerts import GPU_LOST, HOST_DOWN, VLLM_SERVICE_DOWN, WATCHDOG, Severity
+from vllm_fleet.observe.alerts.slo import BURNS
 
 
 def alertmanager_config(webhooks: Mapping[str, str]) -> dict[str, Any]:
@@ -36,19 +37,34 @@ def alertmanager_config(webhooks: Mapping[str, str]) -> dict[str, Any]:
         "inhibit_rules": [
             _inhibit(HOST_DOWN.name, metrics.HOST),
             _inhibit(VLLM_SERVICE_DOWN.name, metrics.SERVICE),
+            _inhibit(GPU_LOST.name, metrics.HOST, metrics.GPU),
+            *_inhibit_slower_burns(),
         ],
         "receivers": [_receiver(severity, webhooks.get(severity)) for severity in get_args(Severity)],
     }
 
 
-def _inhibit(cause: str, label: str) -> dict[str, Any]:
-    """While `cause` fires, what else fires with the same label is a consequence and stays silent."""
+def _inhibit(cause: str, *labels: str) -> dict[str, Any]:
+    """While `cause` fires, what else fires with the same labels is a consequence and stays silent."""
     return {
         "source_matchers": [f'alertname="{cause}"'],
         # an absent label would equal an absent one
-        "target_matchers": [f'alertname!~"{cause}|{WATCHDOG.name}"', f'{label}!=""'],
-        "equal": [label],
+        "target_matchers": [f'alertname!~"{cause}|{WATCHDOG.name}"', *(f'{label}!=""' for label in labels)],
+        "equal": list(labels),
     }
+
+
+def _inhibit_slower_burns() -> list[dict[str, Any]]:
+    """A budget that burns fast also burns slowly: of one objective only the most urgent is told."""
+    names = [burn.name for burn in BURNS]
+    return [
+        {
+            "source_matchers": [f'alertname=~".+{name}"'],
+            "target_matchers": [f'alertname=~".+({"|".join(names[place:])})"'],
+            "equal": [metrics.SERVICE, metrics.SLO],
+        }
+        for place, name in enumerate(names[:-1], start=1)
+    ]
 
 
 def _receiver(severity: Severity, url: str | None) -> dict[str, Any]:

@@ -58,30 +58,33 @@ DISK_WRITTEN = "node_disk_written_bytes_total"
 NETWORK_RECEIVED = "node_network_receive_bytes_total"  # label `device`
 NETWORK_SENT = "node_network_transmit_bytes_total"
 
-# GPU exporter (docs/metrics.md); all but the first two have the labels `gpu` and `uuid`
+# our GPU exporter; labels `gpu` and `uuid` but for the first four
+GPU_TELEMETRY_UP = "nvml_up"
+GPU_TELEMETRY_AGE = "nvml_snapshot_age_seconds"
 GPUS_DECLARED = "nvml_gpus_declared"
 GPUS_VISIBLE = "nvml_gpus_visible"
+GPU_UP = "nvml_gpu_up"
 GPU_INFO = "nvml_gpu_info"  # labels `name`, `pci`, `serial`, `vbios` and `driver`
 GPU_MEMORY_TOTAL = "nvml_memory_total_bytes"
 GPU_MEMORY_USED = "nvml_memory_used_bytes"
-GPU_PROCESS_MEMORY = "nvml_process_memory_bytes"  # label `unit`
+GPU_PROCESS_MEMORY = "nvml_process_memory_bytes"  # label UNIT: of whose process
 GPU_ACTIVITY = "nvml_activity_ratio"  # label `unit`: sm, tensor, dram ...
 GPU_TEMPERATURE = "nvml_temperature_celsius"  # label `sensor`: gpu, memory
 GPU_POWER = "nvml_power_watts"
 GPU_POWER_LIMIT = "nvml_power_limit_watts"
-GPU_THROTTLE_SECONDS = "nvml_throttle_seconds_total"  # label `reason`
-GPU_ECC_ERRORS = "nvml_ecc_errors_total"  # labels `type` and `scope`
+GPU_XIDS = "nvml_xid_errors_total"  # label `xid`
+GPU_XID_LAST = "nvml_xid_last_timestamp_seconds"  # label `xid`
+GPU_RECOVERY_ACTION = "nvml_recovery_action"  # keys of gpu_faults.RECOVERY_ACTIONS, 0 for none
+GPU_ECC_ERRORS = "nvml_ecc_errors_total"  # labels `type` (corrected, uncorrected) and `scope` (volatile, aggregate)
 GPU_ROW_REMAP_PENDING = "nvml_row_remap_pending"
 GPU_ROW_REMAP_FAILURE = "nvml_row_remap_failure"
-GPU_RECOVERY_ACTION = "nvml_recovery_action"  # 0 is none
-GPU_XIDS = "nvml_xid_errors_total"  # label `xid`
-GPU_XID_LAST = "nvml_xid_last_timestamp_seconds"  # label `xid`; since the epoch
-GPU_PCIE_WIDTH = "nvml_pcie_link_width"
-GPU_PCIE_WIDTH_MAX = "nvml_pcie_link_width_max"
+GPU_THROTTLE_SECONDS = "nvml_throttle_seconds_total"  # label `reason`
 GPU_NVLINK_UP = "nvml_nvlink_up"  # label `link`
 GPU_NVLINK_ERRORS = "nvml_nvlink_errors_total"  # labels `link` and `type`
 GPU_NVLINK_SENT = "nvml_nvlink_transmitted_bytes_total"  # label `link`
-GPU_NVLINK_RECEIVED = "nvml_nvlink_received_bytes_total"
+GPU_NVLINK_RECEIVED = "nvml_nvlink_received_bytes_total"  # label `link`
+GPU_PCIE_WIDTH = "nvml_pcie_link_width"
+GPU_PCIE_WIDTH_MAX = "nvml_pcie_link_width_max"
 
 # ours, through the node exporter's text files; labels SERVICE, REPLICA and UNIT unless said. As a deploy declares it:
 ENGINE_INFO = "vllm_fleet_engine_info"  # also `rank`, RELEASE, CONFIGURATION, TRACK, `vllm_version`; every rank
@@ -124,17 +127,29 @@ RELEASE = "release"  # an engine's own: addresses and GPUs are in it
 TRACK = "track"
 STABLE = "stable"  # the track of all engines
 CONFIGURATION = "configuration"  # the same for engines that run alike
+# of the GPU exporter: NVML's index
+GPU = "gpu"
 # and of our recordings
 SLO = "slo"
 
 JOB_OF_PREFIX = {
     "vllm:": VLLM,
     "node_": NODE,
+    "nvml_": NVML,
     "haproxy_": HAPROXY,
     "prometheus_": PROMETHEUS,
     "alertmanager_": ALERTMANAGER,
 }
 """Who exposes a metric; ours are left to EngineFactsStale."""
+NOT_EVERYWHERE = frozenset(
+    {
+        *(GPU_XID_LAST, GPU_PROCESS_MEMORY),  # of a GPU that has had an XID, or work
+        *(GPU_NVLINK_UP, GPU_NVLINK_ERRORS),  # of one with NVLink
+        *(GPU_ECC_ERRORS, GPU_ROW_REMAP_PENDING, GPU_ROW_REMAP_FAILURE),  # not of GeForce, nor remapping before Ampere
+        *(GPU_THROTTLE_SECONDS, GPU_RECOVERY_ACTION),  # of a driver that counts and tells so
+    }
+)
+"""What a healthy target may lack."""
 _METRIC = re.compile(rf"\b(?:{'|'.join(JOB_OF_PREFIX)})[a-zA-Z0-9_:]+")
 
 

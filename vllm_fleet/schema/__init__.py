@@ -1,5 +1,6 @@
 """Typed configuration: every default and every validation error of the bundle."""
 
+from .drill import Drill
 from .errors import ConfigError, Problem
 from .fleet import Fleet
 from .gateway import Gateway
@@ -12,6 +13,7 @@ from .versions import AptRepository, NvidiaNetwork, Versions
 from .weights import Archive, Directory, Hub
 
 __all__ = [
-    "AptRepository", "Archive", "ConfigError", "Container", "Directory", "Fleet", "Gateway", "Grafana", "Host", "Hub",
+    "AptRepository", "Archive", "ConfigError", "Container", "Directory", "Drill", "Fleet", "Gateway", "Grafana", "Host",
+    "Hub",
     "Monitoring", "NvidiaNetwork", "Problem", "Secret", "Service", "Slo", "Venv", "Versions", "hosts_of",
 ]  # fmt: skip

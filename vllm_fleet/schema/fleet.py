@@ -8,6 +8,7 @@ from typing import Annotated, Any
 from pydantic import Field, field_validator, model_validator
 
 from .base import Model, Port
+from .drill import Drill
 from .errors import ConfigError, FieldError
 from .gateway import Gateway
 from .host import GATEWAY, GPU, MONITORING, Host
@@ -31,6 +32,9 @@ class Fleet(Model):
     """On the first host of a replica that spans hosts, while its fabric is proven."""
     fetches_at_once: Annotated[int, Field(ge=1)] = 4
     """How many hosts pull an image, or ask the hub for weights, at the same time."""
+
+    drill: Drill | None = None
+    """Set where faults may be planted on purpose (`fleet drill`)."""
 
     @classmethod
     def path_of(cls, data: dict[str, Any]) -> str:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from tests.rules.cases.case import Case, counter, engine, up
+from tests.rules.cases.case import Case, counter, engine, labels_of, up
 
 CHAT_0, CHAT_1, CODER = up("vllm", "gpu1", "chat", 0), up("vllm", "gpu2", "chat", 1), up("vllm", "gpu2", "coder", 0)
 CHAT = [{"service": "chat"}]
+_GATEWAY, _ITS_HOST = up("haproxy", "edge1"), up("node", "edge1")
 
 _STOPPED, _CUT = (engine("vllm:request_success_total", finished_reason=reason) for reason in ("stop", "length"))
 _ABORTED = engine("vllm:request_success_total", finished_reason="abort")
@@ -18,6 +19,10 @@ CASES = [
     Case("VllmServiceDown", "both replicas are gone", {CHAT_0: "1 0x9", CHAT_1: "1 0x9", CODER: "1x9"}, 2, CHAT),
     Case("VllmServiceDown", "one replica still answers", {CHAT_0: "0x9", CHAT_1: "1x9"}, 9),
     Case("VllmServiceDown", "down for less than a minute", {CHAT_0: "1x3 0 1x5"}, 5),
+    Case("GatewayDown", "haproxy is gone", {_GATEWAY: "1x2 0x9", _ITS_HOST: "1x11"}, 4,
+         [labels_of("haproxy", "edge1")]),
+    Case("GatewayDown", "its host is gone", {_GATEWAY: "1x2 0x9", _ITS_HOST: "1x2 0x9"}, 11),
+    Case("GatewayDown", "a restart", {_GATEWAY: "1x2 0 1x9", _ITS_HOST: "1x11"}, 5),
     Case("VllmReplicasMissing", "one of two is gone for a quarter of an hour",
          {CHAT_0: "1x2 0x20", CHAT_1: "1x22", CODER: "1x22"}, 18, CHAT),
     Case("VllmReplicasMissing", "back after 14 minutes", {CHAT_0: "1x2 0x13 1x9", CHAT_1: "1x25"}, 20),

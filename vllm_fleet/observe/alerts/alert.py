@@ -49,3 +49,6 @@ class Alert:
 
 ENGINE = "{{ $labels.service }} replica {{ $labels.replica }} on {{ $labels.host }}"
 """Which engine, in summaries of alerts that carry its target's labels."""
+
+HOST_ANSWERS = f"on ({metrics.HOST}) max by ({metrics.HOST}) ({metrics.UP}) == 1"
+"""What follows `and` in alerts on a target whose host is up: of a dead host HostDown tells."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from vllm_fleet.observe import metrics
 from vllm_fleet.observe.alerts import subjects
-from vllm_fleet.observe.alerts.alert import ENGINE, Alert
+from vllm_fleet.observe.alerts.alert import ENGINE, HOST_ANSWERS, Alert
 
 _DOWN = f'{metrics.UP}{{job="{metrics.VLLM}"}}'
 
@@ -28,8 +28,7 @@ VLLM_DOWN = Alert(
     summary=f"{ENGINE} does not answer, and its unit does not run",
     action="Find out who or what stopped {{ $labels.unit }}, and start it",
     # HostDown tells of the host, VllmLoadingTooLong and VllmCrashLoop of a unit at work, VllmGroupGaveUp of `failed`
-    provided=f"and on ({metrics.HOST}) max by ({metrics.HOST}) ({metrics.UP}) == 1 "
-    f"unless {_ON_UNIT} {_unit_is('active|activating|failed')}",
+    provided=f"and {HOST_ANSWERS} unless {_ON_UNIT} {_unit_is('active|activating|failed')}",
 )
 
 VLLM_LOADING_TOO_LONG = Alert(

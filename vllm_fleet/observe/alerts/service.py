@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from vllm_fleet.observe import metrics
 from vllm_fleet.observe.alerts import subjects
-from vllm_fleet.observe.alerts.alert import Alert
+from vllm_fleet.observe.alerts.alert import HOST_ANSWERS, Alert
 
 _UP = f'{metrics.UP}{{job="{metrics.VLLM}"}}'
 
@@ -18,6 +18,19 @@ VLLM_SERVICE_DOWN = Alert(
     subject=subjects.SERVICE,
     summary="{{ $labels.service }}: no replica answers, clients get 503",
     action="Look whether its units run or still load; after a deploy, go back to the last configuration",
+)
+
+GATEWAY_DOWN = Alert(
+    name="GatewayDown",
+    query=f'{metrics.UP}{{job="{metrics.HAPROXY}"}}',
+    comparison="==",
+    threshold=0,
+    held="1m",
+    severity="page",
+    subject=subjects.SERVICE,
+    summary="{{ $labels.host }}: the gateway does not answer, though its host does",
+    action="Start haproxy; its journal says why it ended",
+    provided=f"and {HOST_ANSWERS}",
 )
 
 VLLM_REPLICAS_MISSING = Alert(
@@ -55,4 +68,4 @@ CLIENT_ABORTS = Alert(
     provided=f"and {_ACCEPTED} > 0.02",
 )
 
-ALERTS = (VLLM_SERVICE_DOWN, VLLM_REPLICAS_MISSING, CLIENT_ABORTS)
+ALERTS = (VLLM_SERVICE_DOWN, GATEWAY_DOWN, VLLM_REPLICAS_MISSING, CLIENT_ABORTS)

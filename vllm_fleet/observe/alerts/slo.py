@@ -24,7 +24,7 @@ class _Objective:
 
 
 @dataclass(frozen=True)
-class _Burn:
+class Burn:
     name: str
     long: str
     short: str
@@ -42,17 +42,18 @@ _OBJECTIVES = (
     _Objective("itl", "tokens come slowly", 2, "Look at batch sizes, long prompts and preemptions"),
     _Objective("errors", "requests are answered with 5xx", 0.02, "Find out whether engines or the gateway answer so"),
 )
-_BURNS = (
-    _Burn("FastBurn", "1h", "5m", 14.4, "2m", "page", "2 % of a month's budget in an hour"),
-    _Burn("SlowBurn", "6h", "30m", 6, "15m", "page", "5 % of a month's budget in six hours"),
-    _Burn("BudgetTicket", "3d", "6h", 1, "1h", "ticket", "10 % of a month's budget in three days"),
+BURNS = (
+    Burn("FastBurn", "1h", "5m", 14.4, "2m", "page", "2 % of a month's budget in an hour"),
+    Burn("SlowBurn", "6h", "30m", 6, "15m", "page", "5 % of a month's budget in six hours"),
+    Burn("BudgetTicket", "3d", "6h", 1, "1h", "ticket", "10 % of a month's budget in three days"),
 )
+"""The most urgent first; alerts are named after their objective and one of these."""
 
 
 def _alerts() -> Iterator[Alert]:
     for objective in _OBJECTIVES:
         only = f'{{{metrics.SLO}="{objective.name}"}}'
-        for burn in _BURNS:
+        for burn in BURNS:
             yield Alert(
                 name=f"{objective.name.capitalize()}{burn.name}",
                 query=f"{metrics.SLO_BURN}{burn.long}{only}",

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from vllm_fleet.observe import metrics
 from vllm_fleet.observe.alerts import subjects
-from vllm_fleet.observe.alerts.alert import Alert
+from vllm_fleet.observe.alerts.alert import HOST_ANSWERS, Alert
 
 ALERT_PATH_FAILING = Alert(
     name="AlertPathFailing",
@@ -19,6 +19,22 @@ ALERT_PATH_FAILING = Alert(
     subject=subjects.WATCHING,
     summary="{{ $labels.job }} on {{ $labels.host }} cannot pass alerts on",
     action="Try its next hop by hand: Alertmanager, or a webhook; this alert may reach you by another way only",
+)
+
+# engines, gateways and the GPU exporter have pages of their own
+_PAGED = "|".join((metrics.VLLM, metrics.HAPROXY, metrics.NVML))
+
+TARGET_DOWN = Alert(
+    name="TargetDown",
+    query=f'{metrics.UP}{{job!~"{_PAGED}"}}',
+    comparison="==",
+    threshold=0,
+    held="5m",
+    severity="ticket",
+    subject=subjects.WATCHING,
+    summary="{{ $labels.job }} on {{ $labels.host }} cannot be scraped, though its host answers",
+    action="Start its daemon; alerts on what it exposes are silent until then",
+    provided=f"and {HOST_ANSWERS}",
 )
 
 
@@ -39,7 +55,8 @@ ENGINE_FACTS_STALE = Alert(
 
 def metric_vanished(queries: Iterable[str]) -> Alert:
     """A series of these is missing while its target is up: an upgrade renamed it, and alerts on it stay silent."""
-    names = dict.fromkeys(name for query in queries for name in metrics.metrics_in(query))
+    asked = dict.fromkeys(name for query in queries for name in metrics.metrics_in(query))
+    names = [name for name in asked if name not in metrics.NOT_EVERYWHERE]
     return Alert(
         name="MetricVanished",
         query=f"({' or '.join(map(_absent, names))})",
@@ -58,6 +75,8 @@ def _absent(metric: str) -> str:
     target = f'{metrics.UP}{{job="{job}"}} == 1'
     if metric in (metrics.UNIT_STATE, metrics.UNIT_RESTARTS):  # only hosts with engines have their units
         target += f' and on ({metrics.HOST}) {metrics.UP}{{job="{metrics.VLLM}"}}'
+    if job == metrics.NVML:  # of GPUs that are lost GpuLost tells
+        target += f" and on (job, instance) {metrics.GPU_UP} == 1"
     return f'label_replace({target} unless on (job, instance) {metric}, "metric", "{metric}", "", "")'
 
 

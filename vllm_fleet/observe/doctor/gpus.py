@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from vllm_fleet.observe.gpu_faults import RECOVERY_ACTIONS
 from vllm_fleet.schema import ConfigError
 from vllm_fleet.schema.gpu import Gpu
 from vllm_fleet.schema.gpu import gpu as known_gpu
@@ -13,17 +14,6 @@ from .finding import Case, Finding, Rule, same_version, some
 
 # NVML's clock event reasons (NVML API reference, NvmlClocksEventReasons)
 IDLE, SOFTWARE_THERMAL, HARDWARE_THERMAL, POWER_BRAKE = 0x1, 0x20, 0x40, 0x80
-
-RECOVERY_ACTIONS = {
-    1: ("a reset", "drain the host and run `nvidia-smi --gpu-reset`"),
-    2: ("a reboot", "drain and reboot"),
-    3: ("an end of peer-to-peer work", "drain every engine that shares GPUs with it"),
-    4: ("an end of peer-to-peer work and a reset", "drain the host and run `nvidia-smi --gpu-reset`"),
-    5: ("a recovery of its IMEX domain", "drain and restart nvidia-imex"),
-    6: ("a reset of its bus", "drain and reboot"),
-    7: ("a reboot", "drain and reboot"),
-}
-"""nvmlDeviceGpuRecoveryAction_t, field 230 (NVIDIA GPU memory error management, "Recovery action flag")."""
 
 
 def answering(case: Case) -> Iterator[Finding]:

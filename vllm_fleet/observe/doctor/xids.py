@@ -1,36 +1,13 @@
-"""XIDs: what the driver wrote to the kernel log of faults, by NVIDIA's catalogue ("XID Errors", R580)."""
+"""XIDs: what the driver wrote to the kernel log of faults."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import UTC, datetime
 
+from vllm_fleet.observe.gpu_faults import XIDS_FATAL, XIDS_OF_APPLICATIONS
+
 from .finding import Case, Finding, Rule
-
-_RESET = "drain the host and run `nvidia-smi --gpu-reset`; have the GPU serviced if it comes back"
-_REBOOT = "drain and reboot; have the GPU serviced if it comes back"
-_ENGINE = "read the engine's journal of that time"
-
-FATAL = {
-    48: ("an uncorrectable memory error", _RESET),
-    62: ("an internal halt", _REBOOT),
-    64: ("a row that could not be remapped", _RESET),
-    74: ("an NVLink error", _RESET),
-    79: ("fallen off the bus", _REBOOT),
-    95: ("an uncontained memory error", _RESET),
-    119: ("no answer from the GPU's system processor", _REBOOT),
-    120: ("an error of the GPU's system processor", _REBOOT),
-}
-"""What the GPU does not recover from by itself: its meaning and what to do."""
-
-APPLICATION = {
-    13: ("an exception in a kernel", _ENGINE),
-    31: ("an access outside of memory", _ENGINE),
-    43: ("work that was stopped", _ENGINE),
-    63: ("a row to be remapped", "reset the GPU when the host is next drained"),
-    94: ("a contained memory error", "restart the engine if it has not restarted itself"),
-}
-"""What ends one process, or nothing yet."""
 
 
 def seen(case: Case) -> Iterator[Finding]:
@@ -41,11 +18,11 @@ def seen(case: Case) -> Iterator[Finding]:
         path = f"gpu.{slots[slot]}.xid" if slot in slots else f"pci.{slot}.xid"
         times = "once" if each["count"] == 1 else f"{each['count']} times"
         last = "" if each["last"] is None else f", last {datetime.fromtimestamp(each['last'], UTC):%Y-%m-%d %H:%M} UTC"
-        if number in FATAL:
-            meaning, mend = FATAL[number]
+        if number in XIDS_FATAL:
+            meaning, mend = XIDS_FATAL[number]
             yield case.error(path, f"XID {number} ({meaning}) {times} since boot{last}", mend)
-        elif number in APPLICATION:
-            meaning, mend = APPLICATION[number]
+        elif number in XIDS_OF_APPLICATIONS:
+            meaning, mend = XIDS_OF_APPLICATIONS[number]
             yield case.warning(path, f"XID {number} ({meaning}) {times} since boot{last}", mend)
 
 

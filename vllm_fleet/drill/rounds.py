@@ -1,0 +1,247 @@
+"""The faults of a drill, in rounds, and why some alerts cannot be tripped.
+
+GPUs that break are the lab's simulated ones (nvidia-simulate); all else is real. Alerts fire as they are: no threshold
+and no waiting time is shortened.
+"""
+
+from __future__ import annotations
+
+from vllm_fleet import paths
+from vllm_fleet.drill.fault import Fault, Load, Round, Step
+from vllm_fleet.drill.victims import Victims
+from vllm_fleet.engine.command import container_name
+from vllm_fleet.observe import metrics
+from vllm_fleet.planner.placement import Placement
+from vllm_fleet.schema import Container, Fleet
+
+NOT_TRIPPED = {
+    "GpuMissing": "the lab's simulated GPUs are all there when the driver is loaded",
+    "GpuRowRemapFailed": "the lab's simulated GPUs have no such fault",
+    "GpuPowerBrake": "the lab's simulated GPUs have no such fault",
+    "GpuOrphanMemory": "no process holds memory of a simulated GPU",
+    "TtftBudgetTicket": "looks at three days",
+    "ItlBudgetTicket": "looks at three days",
+    "ErrorsBudgetTicket": "looks at three days",
+    "PrefixHitCollapse": "compares with yesterday",
+    "ClockSkew": "the lab's hosts share the machine's clock",
+    "OomKill": "the lab's hosts cannot bound a process's memory (no memory controller)",
+}
+"""Alerts, and why no fault trips them; tests/rules shows that they fire."""
+
+_LOST, _ECC, _THROTTLED, _NARROW, _UNLINKED, _RECOVERY, _XID_APP, _XID_FATAL = 1, 2, 3, 4, 5, 6, 0, 7
+"""A GPU for each of its faults: what is said of a lost GPU silences the rest of what is said of it."""
+
+
+def rounds(fleet: Fleet, victims: Victims) -> list[Round]:
+    """In the order in which they can be planted; the longest first."""
+    return [
+        (*_gpus(victims), *_host(victims), *_overload(victims), _one_replica_down(victims), _rank_missing(victims)),
+        (_frozen(victims), _never_ready(victims), _crashing(victims), _group_failing(victims), _exporter_down(victims)),
+        (_cut_off(fleet, victims), _gateway_down(victims)),
+        (_alerts_stuck(victims),),
+    ]
+
+
+def tripped(planned: list[Round]) -> set[str]:
+    """The names of all alerts that the faults must trip."""
+    return {alert for faults in planned for fault in faults for alert in fault.alerts}
+
+
+def _gpus(victims: Victims) -> list[Fault]:
+    host = victims.first.host.name
+
+    def simulated(gpu: int, what: str, *alerts: str, argument: str = "") -> Fault:
+        step = Step(host, f"nvidia-simulate {what} {gpu} {argument}".rstrip(), "nvidia-simulate clear")
+        labels = {metrics.HOST: host, metrics.GPU: str(gpu)} if gpu != _LOST else {metrics.HOST: host}
+        return Fault(f"GPU {gpu} of {host}, simulated: {what} {argument}".rstrip(), alerts, labels, (step,))
+
+    return [
+        simulated(_LOST, "lost", "GpuLost"),
+        simulated(_ECC, "ecc", "GpuMemoryFault", "GpuRowRemapPending"),
+        simulated(_THROTTLED, "throttle", "GpuThermalThrottle"),
+        simulated(_NARROW, "pcie", "GpuPcieDegraded"),
+        simulated(_UNLINKED, "nvlink", "GpuNvlink"),
+        simulated(_RECOVERY, "recovery", "GpuRecoveryAction"),
+        simulated(_XID_FATAL, "xid", "GpuXidFatal", argument="79"),
+        simulated(_XID_APP, "xid", "GpuXidApp", argument="31"),
+        _unit_stopped(victims.second.host.name, "nvml-exporter.service", "GpuTelemetryLost"),
+    ]
+
+
+def _host(victims: Victims) -> list[Fault]:
+    here = victims.monitor.name
+    mounted = "findmnt --noheadings --source vllm-fleet-drill > /dev/null"
+    return [
+        Fault(
+            f"{here}: a small file system for models, full",
+            ("ModelDiskFilling",),
+            {metrics.HOST: here},
+            (
+                Step(
+                    here,
+                    f"mkdir -p {paths.MODELS} && mount -t tmpfs -o size=16m vllm-fleet-drill {paths.MODELS} "
+                    f"&& head -c 15500K /dev/zero > {paths.MODELS}/full",
+                    f"! {mounted} || umount {paths.MODELS}",
+                ),
+            ),
+        ),
+        Fault(
+            f"{here}: the node exporter without the metric of its clock, as after a renaming",
+            ("MetricVanished",),
+            {metrics.HOST: here},
+            (_started_as(here, "prometheus-node-exporter.service", "/usr/bin/prometheus-node-exporter "
+                         "--no-collector.time $ARGS"),),
+        ),
+    ]  # fmt: skip
+
+
+def _overload(victims: Victims) -> list[Fault]:
+    service = victims.alone.service
+    labels = {metrics.SERVICE: service.name}
+    return [
+        Fault(
+            f"{service.name}: more and more requests, and a client in four that does not wait",
+            (
+                *("QueueGrowing", "QueueTimeHigh", "AdmissionRejections", "ClientAborts"),
+                *("KvCacheHigh", "KvCacheSaturated", "Preemptions"),
+                *("TtftFastBurn", "TtftSlowBurn", "ItlFastBurn", "ItlSlowBurn", "ErrorsFastBurn", "ErrorsSlowBurn"),
+            ),
+            labels,
+            load=Load(
+                model=service.model_name,
+                clients=110,
+                first_clients=36,
+                ramp_seconds=14 * 60,
+                max_tokens=500,
+                words=60,
+                impatient=4,
+            ),
+        )
+    ]
+
+
+def _one_replica_down(victims: Victims) -> Fault:
+    engine = victims.second
+    return Fault(
+        f"{engine.host.name}: {engine.unit} stopped, the other replica serves",
+        ("VllmDown", "VllmReplicasMissing"),
+        {metrics.SERVICE: engine.service.name},
+        (Step(engine.host.name, f"systemctl stop {engine.unit}", f"systemctl start --no-block {engine.unit}"),),
+    )
+
+
+def _rank_missing(victims: Victims) -> Fault:
+    rank = victims.follower
+    return Fault(
+        f"{rank.host.name}: {rank.unit}, rank {rank.rank} of {rank.service.name}, stopped",
+        ("VllmGroupPartial",),
+        {metrics.SERVICE: rank.service.name},
+        (Step(rank.host.name, f"systemctl stop {rank.unit}", f"systemctl start --no-block {rank.unit}"),),
+    )
+
+
+def _frozen(victims: Victims) -> Fault:
+    engine = victims.second
+    return Fault(
+        f"{engine.host.name}: {engine.unit}: its EngineCore frozen (SIGSTOP), while requests come",
+        ("VllmWedged", "VllmProbeFailing"),
+        {metrics.SERVICE: engine.service.name, metrics.HOST: engine.host.name},
+        (Step(engine.host.name, _signalled(engine, "STOP"), f"{_signalled(engine, 'CONT')} || true"),),
+        Load(model=engine.service.model_name, clients=4, first_clients=4, ramp_seconds=1),
+    )
+
+
+def _never_ready(victims: Victims) -> Fault:
+    engine = victims.first
+    return Fault(
+        f"{engine.host.name}: {engine.unit} runs a program that never answers",
+        ("VllmLoadingTooLong",),
+        {metrics.SERVICE: engine.service.name, metrics.HOST: engine.host.name},
+        (_started_as(engine.host.name, engine.unit, "/usr/bin/sleep infinity"),),
+    )
+
+
+def _crashing(victims: Victims) -> Fault:
+    engine = victims.alone
+    return Fault(
+        f"{engine.host.name}: {engine.unit}, the only replica, ends at once whenever it starts",
+        ("VllmServiceDown", "VllmCrashLoop"),
+        {},
+        (_started_as(engine.host.name, engine.unit, "/bin/false"),),
+    )
+
+
+def _group_failing(victims: Victims) -> Fault:
+    rank = victims.follower
+    start = f"{paths.engine(rank.instance)}/current/start"
+    # the group counts what ends by itself, so the unit must be left running; only the next starts fail
+    return Fault(
+        f"{rank.host.name}: what rank {rank.rank} of {rank.service.name} starts ends at once, again and again",
+        ("VllmGroupGaveUp",),
+        {metrics.HOST: rank.host.name},
+        (
+            Step(rank.host.name, f"mount --bind /bin/false {start} && {_signalled(rank, 'KILL')}",
+                 f"! findmnt $(readlink -f {start}) > /dev/null || umount {start}; "
+                 f"systemctl start --no-block {rank.unit}"),
+            Step(victims.head.host.name, "true", f"systemctl start --no-block {victims.head.unit}"),
+        ),
+    )  # fmt: skip
+
+
+def _exporter_down(victims: Victims) -> Fault:
+    return _unit_stopped(victims.monitor.name, "prometheus-node-exporter.service", "TargetDown")
+
+
+def _cut_off(fleet: Fleet, victims: Victims) -> Fault:
+    host = victims.second.host
+    watchers = ", ".join(each.address for each in fleet.hosts_in("monitoring"))
+    family = "ip6" if ":" in watchers else "ip"
+    table = "inet vllm_fleet_drill"
+    return Fault(
+        f"{host.name}: nothing from the monitoring hosts reaches it",
+        ("HostDown",),
+        {metrics.HOST: host.name},
+        (
+            Step(
+                host.name,
+                f"nft 'add table {table}; add chain {table} input {{ type filter hook input priority -300; }}; "
+                f"add rule {table} input {family} saddr {{ {watchers} }} drop'",
+                f"nft delete table {table} 2> /dev/null || true",
+            ),
+        ),
+    )
+
+
+def _gateway_down(victims: Victims) -> Fault:
+    return _unit_stopped(victims.gateway.name, "haproxy.service", "GatewayDown")
+
+
+def _alerts_stuck(victims: Victims) -> Fault:
+    return _unit_stopped(victims.monitor.name, "prometheus-alertmanager.service", "AlertPathFailing")
+
+
+def _unit_stopped(host: str, unit: str, alert: str) -> Fault:
+    step = Step(host, f"systemctl stop {unit}", f"systemctl start {unit}")
+    return Fault(f"{host}: {unit} stopped", (alert,), {metrics.HOST: host}, (step,))
+
+
+def _started_as(host: str, unit: str, command: str) -> Step:
+    """The unit runs another command, until the next boot at the latest."""
+    directory = f"/run/systemd/system/{unit}.d"
+    drop_in = f"[Service]\\nExecStart=\\nExecStart={command}\\n"
+    restart = f"systemctl daemon-reload && systemctl restart --no-block {unit}"
+    return Step(
+        host,
+        f"mkdir -p {directory} && printf '{drop_in}' > {directory}/vllm-fleet-drill.conf && {restart}",
+        f"if rm {directory}/vllm-fleet-drill.conf 2> /dev/null; then {restart}; fi",
+    )
+
+
+def _signalled(engine: Placement, signal: str) -> str:
+    """Sends a signal to the engine's EngineCore or workers, which its API server survives for a while."""
+    named = "/[E]ngineCore|[V]LLM::Worker/ {print $1}"
+    if isinstance(engine.service.runtime, Container):
+        listed = f"docker top {container_name(engine)} -eo pid,args"
+    else:
+        listed = f"ps -o pid=,args= -p $(paste -sd, /sys/fs/cgroup/system.slice/{engine.unit}/cgroup.procs)"
+    return f"{listed} | awk '{named}' | xargs kill -{signal}"

@@ -1,0 +1,199 @@
+"""A drill: round after round, faults are planted, alerts awaited, faults undone; all is undone however it ends."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+from contextlib import ExitStack
+from dataclasses import dataclass
+
+import httpx
+
+from vllm_fleet.drill.fault import Fault, Round, Step
+from vllm_fleet.drill.load import Traffic
+from vllm_fleet.drill.watch import Labels, Watch
+from vllm_fleet.observe import metrics
+from vllm_fleet.remote import Remote, Task
+
+LOOK_SECONDS = 2.0
+ROUND_SECONDS = 25 * 60.0
+"""Within which all alerts of a round must have fired: the longest waits 15 minutes after 10 of looking back."""
+RECEIVED_SECONDS = 90.0
+"""From the last firing until it must have been received: Alertmanager groups for 30 s at most."""
+SETTLED_SECONDS = 10 * 60.0
+"""For engines to serve again after a round."""
+RESOLVED_SECONDS = 20 * 60.0
+"""For what fires to resolve after the last round: an XID is told of for 15 minutes."""
+HOST_SECONDS = 120.0
+"""For the commands of a round on one host."""
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one alert of one fault. Seconds from planting, or of `resolved` from undoing; None: not seen."""
+
+    alert: str
+    fault: str
+    problem: str = ""
+    """Why the fault could not be planted."""
+    fired: float | None = None
+    received: float | None = None
+    silenced_by: tuple[str, ...] = ()
+    resolved: float | None = None
+
+    def good(self, receipts: bool) -> bool:
+        """It fired, and was received or silenced on purpose."""
+        return self.fired is not None and (not receipts or self.received is not None or bool(self.silenced_by))
+
+
+@dataclass
+class Planted:
+    """A fault, and when it was there; seconds since the epoch."""
+
+    fault: Fault
+    begun: float
+    problem: str = ""
+    undone: float = 0.0
+
+
+def run(inventory: str, planned: list[Round], watch: Watch, client: httpx.Client, say: Say) -> list[Outcome]:
+    """Runs the rounds. `client` asks the gateway. Raises httpx.HTTPError when Prometheus does not answer at first."""
+    watch.start()
+    planted: list[Planted] = []
+    try:
+        _undo(inventory, [fault for faults in planned for fault in faults])  # what an earlier drill left
+        for number, faults in enumerate(planned, 1):
+            of_round = _titled(f"round {number} of {len(planned)}", say)
+            _await(lambda: _settled(watch), SETTLED_SECONDS, _titled("engines start again", of_round))
+            planted += _round(inventory, faults, watch, client, of_round)
+        _await(
+            lambda: not _firing(watch, planted),
+            RESOLVED_SECONDS,
+            lambda left: say(f"{len(_firing(watch, planted))} alerts are yet to resolve, {left}"),
+        )
+    finally:
+        watch.stop()
+    return [outcome(watch, each, alert) for each in planted for alert in each.fault.alerts]
+
+
+def _titled(title: str, say: Say) -> Say:
+    return lambda text: say(f"{title}: {text}")
+
+
+def _round(inventory: str, faults: Round, watch: Watch, client: httpx.Client, say: Say) -> list[Planted]:
+    say("planting")
+    planted: list[Planted] = []
+    with ExitStack() as undoing:
+        undoing.callback(_undo, inventory, faults)
+        problems = _plant(inventory, faults)
+        planted = [Planted(fault, time.time(), problems.get(fault.what, "")) for fault in faults]
+        for fault in faults:
+            if fault.load:
+                undoing.callback(Traffic(fault.load, client).start().stop)
+        awaited = [(each, alert) for each in planted if not each.problem for alert in each.fault.alerts]
+
+        def to_fire() -> int:
+            return sum(_first(watch, each, alert) is None for each, alert in awaited)
+
+        _await(
+            lambda: not to_fire(),
+            ROUND_SECONDS,
+            lambda left: say(f"{len(awaited) - to_fire()} of {len(awaited)} alerts have fired, {left}"),
+        )
+        _await(
+            lambda: all(_told(watch, each, alert) for each, alert in awaited),
+            RECEIVED_SECONDS,
+            lambda left: say(f"all have fired; until they are received, {left}"),
+        )
+        say("undoing")
+    for each in planted:
+        each.undone = time.time()
+    return planted
+
+
+def _plant(inventory: str, faults: Iterable[Fault]) -> dict[str, str]:
+    """What could not be planted, by fault, with the reason."""
+    steps = [(fault.what, step) for fault in faults for step in fault.steps]
+    return _on_hosts(inventory, [(what, step, step.plant) for what, step in steps])
+
+
+def _undo(inventory: str, faults: Iterable[Fault]) -> None:
+    steps = {step: fault.what for fault in faults for step in fault.steps}
+    _on_hosts(inventory, [(what, step, step.undo) for step, what in steps.items()])
+
+
+def _on_hosts(inventory: str, commands: list[tuple[str, Step, str]]) -> dict[str, str]:
+    """Runs each host's commands in order, whether or not one fails; the failed ones by fault."""
+    scripts: dict[str, list[str]] = {}
+    for number, (_, step, command) in enumerate(commands):
+        scripts.setdefault(step.host, []).append(f"( {command} ) > /dev/null 2>&1 || echo {number}")
+    if not scripts:
+        return {}
+    with Remote(inventory) as remote:
+        answers = remote.run({host: Task("\n".join(lines)) for host, lines in scripts.items()}, HOST_SECONDS)
+    failed: dict[str, str] = {}
+    for number, (what, step, command) in enumerate(commands):
+        answer = answers[step.host]
+        if answer.error:
+            failed[what] = f"{step.host}: {answer.error}"
+        elif str(number) in answer.output.split():
+            failed[what] = f"{step.host}: failed: {command}"
+    return failed
+
+
+def _settled(watch: Watch) -> bool:
+    """Whether Prometheus reaches everything."""
+    try:
+        return not watch.query(f"{metrics.UP} == 0")
+    except httpx.HTTPError:
+        return False
+
+
+def _await(reached: Callable[[], bool], seconds: float, say: Callable[[str], None]) -> bool:
+    end = time.monotonic() + seconds
+    while not (done := reached()) and (left := end - time.monotonic()) > 0:
+        say(f"at most {left // 60:.0f}:{left % 60:02.0f} more")
+        time.sleep(LOOK_SECONDS)  # until the next look; bounded by `seconds`
+    return done
+
+
+def _first(watch: Watch, planted: Planted, alert: str) -> float | None:
+    """When the alert first fired after planting."""
+    spans = [span for seen in watch.alerts(alert, planted.fault.labels) for span in seen.firing]
+    return min((begun for begun, _ in spans if begun >= planted.begun), default=None)
+
+
+def _told(watch: Watch, planted: Planted, alert: str) -> bool:
+    labels: Labels = planted.fault.labels
+    silenced = any(seen.silenced_by for seen in watch.alerts(alert, labels))
+    return silenced or watch.received(alert, labels, planted.begun) is not None
+
+
+def _firing(watch: Watch, planted: list[Planted]) -> list[str]:
+    return [
+        alert
+        for each in planted
+        for alert in each.fault.alerts
+        if any(watch.is_firing(seen) for seen in watch.alerts(alert, each.fault.labels))
+    ]
+
+
+def outcome(watch: Watch, planted: Planted, alert: str) -> Outcome:
+    """What has become of one of a fault's alerts."""
+    fault = planted.fault
+    first = _first(watch, planted, alert)
+    if planted.problem or first is None:
+        return Outcome(alert, fault.what, planted.problem)
+    seen = watch.alerts(alert, fault.labels)
+    received = watch.received(alert, fault.labels, planted.begun)
+    last = max(each.firing[-1][1] for each in seen if each.firing)
+    return Outcome(
+        alert,
+        fault.what,
+        fired=first - planted.begun,
+        received=None if received is None else received - planted.begun,
+        silenced_by=tuple(sorted({name for each in seen for name in each.silenced_by})),
+        resolved=None if any(map(watch.is_firing, seen)) else max(0.0, last - planted.undone),
+    )
