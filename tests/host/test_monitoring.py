@@ -11,7 +11,7 @@ import pytest
 
 from tests.host.machine import Machine
 from vllm_fleet import paths
-from vllm_fleet.engine.release import release_id
+from vllm_fleet.engine.release import configuration, release_id
 from vllm_fleet.network.gateway import endpoint
 from vllm_fleet.observe import metrics
 from vllm_fleet.observe.alerts import ALERTS
@@ -74,7 +74,8 @@ def test_prometheus_runs_with_the_configuration_on_disk(monitor: Machine) -> Non
 
 
 def test_every_target_is_up(monitor: Machine) -> None:
-    wanted = {target.address: "up" for target in targets(monitor.fleet, monitor.placements, release_id)}
+    scraped = targets(monitor.fleet, monitor.placements, release_id, configuration)
+    wanted = {target.address: "up" for target in scraped}
 
     def health() -> dict[str, str]:
         active = _prometheus(monitor, "/api/v1/targets?state=active")["activeTargets"]

@@ -8,7 +8,7 @@ from typing import Any
 import yaml
 
 from vllm_fleet import paths
-from vllm_fleet.engine.release import release_id
+from vllm_fleet.engine.release import configuration, release_id
 from vllm_fleet.network.gateway import endpoint
 from vllm_fleet.observe.alertmanager import alertmanager_config
 from vllm_fleet.observe.alerts import ALERTS
@@ -58,7 +58,8 @@ def rules_file(fleet: Fleet) -> File:
 
 def prometheus_file(fleet: Fleet, placements: list[Placement]) -> File:
     """What Prometheus scrapes and whom it tells."""
-    return File(PROMETHEUS_CONFIG, _yaml(prometheus_config(fleet, targets(fleet, placements, release_id), RULES)))
+    scraped = targets(fleet, placements, release_id, configuration)
+    return File(PROMETHEUS_CONFIG, _yaml(prometheus_config(fleet, scraped, RULES)))
 
 
 def alertmanager_file(webhooks: Mapping[str, str]) -> File:
