@@ -18,10 +18,7 @@ from grafana.queries import (
 from grafana.shared import (
     ENGINES_UP,
     FAILED,
-    GPUS_LOST,
     RESPONSES,
-    THROTTLED,
-    THROTTLED_LEVELS,
     US_OR_THE_MODEL,
     runbooks,
 )
@@ -119,10 +116,15 @@ _HOSTS = Row(
             "A row a host",
             Query(f"avg by (host) ({hosts(metrics.UP)})", "Targets up", "percentunit", below(1)),
             Query(worst(hosts(metrics.GPUS_DECLARED), "host"), "GPUs"),
-            Query(GPUS_LOST, "Lost", levels=above(page=1)),
+            Query(worst(query_of(alert("GpuMissing")).expression, "host"), "Missing", levels=above(page=1)),
             Query(worst(hosts(metrics.GPU_TEMPERATURE, 'sensor="gpu"'), "host"), "Hottest GPU", "celsius"),
             Query(total(hosts(metrics.GPU_POWER), "host"), "Power", "watt"),
-            Query(worst(THROTTLED, "host"), "Throttled", "percentunit", THROTTLED_LEVELS),
+            Query(
+                worst(query_of(alert("GpuThermalThrottle")).expression, "host"),
+                "Held down by heat",
+                "percentunit",
+                levels_of(alert("GpuThermalThrottle")),
+            ),
             Query(f"time() - {worst(hosts(metrics.GPU_XID_LAST), 'host')}", "Since the last XID", "s"),
             width=24,
             height=7,
@@ -139,7 +141,8 @@ _TRAFFIC = Row(
             Query(total(rate(engines(metrics.GENERATION_TOKENS)), "service"), "{{service}}"),
             unit="si:tok/s",
         ),
-        panel_of(alert("EngineFactsStale"), title="Engines of which nothing new is told"),
+        panel_of(alert("EngineFactsStale"), title="Engines of which nothing new is told", nothing="None"),
+        panel_of(alert("TargetDown"), title="Other targets", legend="{{job}} on {{host}}"),
         panel_of(
             alert("AlertPathFailing"), title="Notifications that failed", legend="{{job}} on {{host}}", unit="reqps"
         ),

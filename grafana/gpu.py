@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from grafana.queries import alert, hosts, rate, total, worst
-from grafana.shared import GPUS_LOST, THROTTLED, THROTTLED_LEVELS, runbooks
+from grafana.shared import runbooks
 from vllm_fleet.observe import metrics
+from vllm_fleet.observe.gpu_faults import RECOVERY_ACTIONS
 from vllm_fleet.observe.panel import Dashboard, Panel, Query, Row, above, lines, number, panel_of, table
 
 _GPU = ("host", "gpu")
 _NAME = "{{host}} {{gpu}}"
+_XID = "{{host}} {{gpu}}: {{xid}}"
+_NO_XID = "None since boot"
 _DEVICE = ("host", "device")
 _REAL = 'device!~"lo|docker.*|veth.*"'
 _IDLE = rate(hosts(metrics.CPU_SECONDS, 'mode="idle"'))
@@ -28,14 +31,13 @@ def _activity(title: str, unit: str) -> Panel:
 _FAULTS = Row(
     "Faults",
     (
-        number("GPUs lost", Query(GPUS_LOST, "{{host}}"), width=6, height=6, levels=above(page=1)),
         number(
             "What the driver asks for",
-            Query(f"max by (host) ({hosts(metrics.GPU_RECOVERY_ACTION)})", "{{host}}"),
-            width=6,
+            Query(worst(hosts(metrics.GPU_RECOVERY_ACTION), "host"), "{{host}}"),
+            width=12,
             height=6,
             levels=above(page=1),
-            names={0: "nothing", 1: "reset", 2: "reboot", 3: "drain", 4: "drain and reset"},
+            names={0: "nothing"} | {action: what for action, (what, _) in RECOVERY_ACTIONS.items()},
         ),
         table(
             "XIDs since boot",
@@ -44,31 +46,38 @@ _FAULTS = Row(
             Query(f"1000 * {worst(hosts(metrics.GPU_XID_LAST), *_GPU, 'xid')}", "Last", "dateTimeFromNow"),
             width=12,
             height=6,
-            nothing="None since boot",
+            nothing=_NO_XID,
         ),
-        lines(
-            "Memory errors (ECC) since the driver was loaded",
-            Query(worst(hosts(metrics.GPU_ECC_ERRORS, 'scope="volatile"'), *_GPU, "type"), f"{_NAME} {{{{type}}}}"),
+        panel_of(alert("GpuTelemetryLost"), title="Hosts up, which then must tell of their GPUs", width=6),
+        panel_of(alert("GpuMissing"), title="GPUs missing", width=6),
+        panel_of(alert("GpuLost"), title="GPUs up", legend=_NAME, width=6),
+        panel_of(
+            alert("GpuRecoveryAction"),
+            title="GPUs that need a reset or the like",
+            legend=f"{_NAME} {{{{wants}}}}",
             width=6,
+            nothing="None",
         ),
-        lines(
-            "Rows to be remapped",
-            Query(_of_gpu(metrics.GPU_ROW_REMAP_PENDING), f"{_NAME} waits for a reset"),
-            Query(_of_gpu(metrics.GPU_ROW_REMAP_FAILURE), f"{_NAME} failed: replace the GPU"),
-            width=6,
-            levels=above(ticket=1),
+        panel_of(
+            alert("GpuXidFatal"), title="Since the last fatal XID", legend=_XID, unit="s", width=6, nothing=_NO_XID
         ),
-        lines(
-            "PCIe lanes missing",
-            Query(f"{_of_gpu(metrics.GPU_PCIE_WIDTH_MAX)} - {_of_gpu(metrics.GPU_PCIE_WIDTH)}", _NAME),
-            width=6,
-            levels=above(ticket=1),
+        panel_of(
+            alert("GpuXidApp"), title="Since the last process's XID", legend=_XID, unit="s", width=6, nothing=_NO_XID
         ),
-        lines(
-            "NVLinks down",
-            Query(total(f"{hosts(metrics.GPU_NVLINK_UP)} == bool 0", *_GPU), _NAME),
+        panel_of(alert("GpuMemoryFault"), title="Uncorrected memory errors", legend=_NAME, width=6),
+        panel_of(alert("GpuRowRemapPending"), title="Rows that wait for a reset", legend=_NAME, width=6),
+        panel_of(alert("GpuRowRemapFailed"), title="Rows that could not be replaced", legend=_NAME, width=6),
+        panel_of(alert("GpuPcieDegraded"), title="PCIe lanes in use", legend=_NAME, unit="percentunit", width=6),
+        panel_of(alert("GpuNvlink"), title="NVLinks down or sending again", legend=_NAME, width=6, nothing="No NVLink"),
+        panel_of(alert("GpuThermalThrottle"), title="Held down by heat", legend=_NAME, unit="percentunit", width=6),
+        panel_of(alert("GpuPowerBrake"), title="Held by the power brake", legend=_NAME, unit="percentunit", width=6),
+        panel_of(
+            alert("GpuOrphanMemory"),
+            title="Memory that no engine holds",
+            legend=f"{_NAME} {{{{unit}}}}",
+            unit="bytes",
             width=6,
-            levels=above(page=1),
+            nothing="None",
         ),
     ),
 )
@@ -104,11 +113,10 @@ _WORK = Row(
             full=1,
         ),
         lines(
-            "Time throttled",
-            Query(THROTTLED, f"{_NAME} {{{{reason}}}}"),
+            "Clocks held down, by reason",
+            Query(worst(rate(hosts(metrics.GPU_THROTTLE_SECONDS)), *_GPU, "reason"), f"{_NAME} {{{{reason}}}}"),
             unit="percentunit",
-            levels=THROTTLED_LEVELS,
-            description="Clocks held down. `power_cap` is ordinary under full load.",
+            description="`power_cap` is ordinary under full load.",
         ),
         lines(
             "NVLink traffic",

@@ -73,12 +73,6 @@ def buckets(histogram: str) -> str:
     return total(f"increase({engines(f'{histogram}_bucket')}[$__rate_interval])", "le")
 
 
-def alike(series: str) -> str:
-    """A series of engines, with what those that run alike have in common: a release is one engine's own."""
-    info = engines(metrics.ENGINE_INFO)
-    return f"{series} * on (host, unit) group_left (configuration, vllm_version) {info}"
-
-
 def of_service(expression: str) -> str:
     """A gateway's series, summed for each service, with the label that engines have."""
     return total(f'label_replace({expression}, "{metrics.SERVICE}", "$1", "proxy", "(.+)")', metrics.SERVICE)

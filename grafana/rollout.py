@@ -4,34 +4,27 @@ from __future__ import annotations
 
 from typing import Unpack
 
-from grafana.queries import alert, alike, engines, quantile, rate, total
+from grafana.queries import alert, engines, mean, quantile, rate, total
 from grafana.shared import CONFIGURATIONS, ENGINES_UP, runbooks
 from vllm_fleet.observe import metrics
 from vllm_fleet.observe.panel import Dashboard, Look, Panel, Query, Row, lines, panel_of, table
 
-_ALIKE = ("service", "track", "configuration", "vllm_version")
+# not the release, which is each engine's own: addresses are in it
+_ALIKE = ("service", "track", "configuration")
 _API = f'job="{metrics.VLLM}"'
-
-
-def _total(series: str, *by: str) -> str:
-    return total(alike(series), *_ALIKE, *by)
+_UP = total(ENGINES_UP, *_ALIKE)
 
 
 def _counted(metric: str, *matchers: str) -> str:
-    return _total(rate(engines(metric, *matchers)))
+    return total(rate(engines(metric, *matchers)), *_ALIKE)
 
 
-_UP = _total(ENGINES_UP)
 _ANSWERS = _counted(metrics.HTTP_REQUESTS, _API)
 _FAILED = _counted(metrics.HTTP_REQUESTS, _API, 'status="5xx"')
 
 
-def _p95(histogram: str) -> str:
-    return f"histogram_quantile(0.95, {_total(rate(engines(f'{histogram}_bucket')), 'le')})"
-
-
 def _beside(title: str, expression: str, **look: Unpack[Look]) -> Panel:
-    return lines(title, Query(expression, "{{service}} {{track}} {{vllm_version}} {{configuration}}"), **look)
+    return lines(title, Query(expression, "{{service}} {{track}} {{configuration}}"), **look)
 
 
 def _canary(title: str, histogram: str) -> Panel:
@@ -60,13 +53,13 @@ _RUNS = Row(
 _SIDE_BY_SIDE = Row(
     "Side by side: engines that run alike",
     (
-        _beside("Time to first token p95", _p95(metrics.TTFT), unit="s"),
-        _beside("Between tokens p95", _p95(metrics.ITL), unit="s"),
+        _beside("Time to first token p95", quantile(0.95, metrics.TTFT, *_ALIKE), unit="s"),
+        _beside("Between tokens p95", quantile(0.95, metrics.ITL, *_ALIKE), unit="s"),
         _beside("5xx of engines", f"({_FAILED} or 0 * {_ANSWERS}) / {_ANSWERS}", unit="percentunit"),
         _beside("Tokens generated a replica", f"{_counted(metrics.GENERATION_TOKENS)} / {_UP}", unit="si:tok/s"),
         _beside(
             "Tokens an answer (mean)",
-            f"{_counted(f'{metrics.OUTPUT_LENGTH}_sum')} / {_counted(f'{metrics.OUTPUT_LENGTH}_count')}",
+            mean(metrics.OUTPUT_LENGTH, *_ALIKE),
             description="One that answers shorter, or never ends, has another model or chat template.",
         ),
         _beside("Requests a replica", f"{_counted(metrics.REQUESTS_FINISHED)} / {_UP}", unit="reqps"),

@@ -90,12 +90,16 @@ _ENGINES = Row(
     "Engines",
     (
         panel_of(alert("VllmDown"), alert("VllmLoadingTooLong"), title="Up", legend=_NAME),
+        panel_of(alert("GatewayDown"), title="Gateways up"),
         panel_of(alert("VllmServiceDown"), title="Replicas that answer"),
         panel_of(alert("VllmReplicasMissing"), title="Replicas missing"),
         panel_of(alert("VllmWedged"), title="Steps a second", legend=_NAME),
         panel_of(alert("VllmCrashLoop"), title="Restarts in 30 minutes", legend=_UNIT),
         panel_of(
-            alert("VllmGroupPartial"), title="Parts of a replica that do not run", legend="{{service}} {{replica}}"
+            alert("VllmGroupPartial"),
+            title="Parts of a replica that do not run",
+            legend="{{service}} {{replica}}",
+            nothing="None",
         ),
         panel_of(alert("VllmGroupGaveUp"), title="Groups that gave up", legend=_UNIT),
         panel_of(alert("VllmProbeFailing"), title="Probe: one token, answered", legend=_NAME),

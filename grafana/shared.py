@@ -13,9 +13,6 @@ from vllm_fleet.observe.panel import Panel, Query, Row, above, lines, number
 RESPONSES = rate(gateway(metrics.BACKEND_RESPONSES))
 FAILED = rate(gateway(metrics.BACKEND_RESPONSES, 'code="5xx"'))
 ENGINES_UP = engines(metrics.UP, f'job="{metrics.VLLM}"')
-GPUS_LOST = f"{worst(hosts(metrics.GPUS_DECLARED), 'host')} - {worst(hosts(metrics.GPUS_VISIBLE), 'host')}"
-THROTTLED = worst(rate(hosts(metrics.GPU_THROTTLE_SECONDS)), "host", "gpu", "reason")
-THROTTLED_LEVELS = above(ticket=0.05)
 CONFIGURATIONS = worst(
     engines(metrics.ENGINE_INFO), "service", "replica", "rank", "host", "track", "vllm_version", "configuration"
 )
@@ -47,11 +44,11 @@ US_OR_THE_MODEL = Row(
             "Behind the engines",
             Query(how_many(alert("VllmDown")), "engines down"),
             Query(how_many(alert("HostDown")), "hosts down"),
-            Query(number_of(f"{GPUS_LOST} > 0"), "hosts that lost GPUs"),
+            Query(how_many(alert("GpuLost")), "GPUs lost"),
             Query(number_of(f"{_EXPORTERS} == 0"), "GPU exporters silent"),
-            Query(number_of(f"{hosts(metrics.GPU_RECOVERY_ACTION)} > 0"), "GPUs that need a reset"),
-            Query(number_of(f"{worst(THROTTLED, 'host', 'gpu')} > 0.05"), "GPUs throttled"),
-            Query(number_of(f"{engines(metrics.PROBE_SUCCESS)} == 0"), "probes failing"),
+            Query(how_many(alert("GpuRecoveryAction")), "GPUs that need a reset"),
+            Query(how_many(alert("GpuThermalThrottle")), "GPUs too hot"),
+            Query(how_many(alert("VllmProbeFailing")), "probes failing"),
             levels=above(page=1),
             description="0 everywhere: neither hosts nor GPUs are why.",
         ),

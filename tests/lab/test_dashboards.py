@@ -18,6 +18,7 @@ _SECONDS = 150
 
 ALWAYS_EMPTY = {
     "gpu: Memory by unit: {{host}} {{unit}}": "nothing runs on simulated GPUs",
+    "gpu: Memory that no engine holds: {{host}} {{gpu}} {{unit}}": "nothing runs on simulated GPUs",
     "rollout: Time to first token p95, of stable: {{service}}": "the lab has no canary",
     "rollout: Between tokens p95, of stable: {{service}}": "the lab has no canary",
 }
@@ -25,9 +26,14 @@ ALWAYS_EMPTY = {
 
 SOMETIMES_EMPTY = {
     "fleet: Firing pages: ": "no page fires while all is well",
-    "fleet: A row a host: Since the last XID": "only after a test that simulated one",
+    "fleet: Engines of which nothing new is told: {{host}}": "there is none while all is well",
+    "service: Parts of a replica that do not run: {{service}} {{replica}}": "there is none while all is well",
+    "gpu: GPUs that need a reset or the like: {{host}} {{gpu}} {{wants}}": "only while a test simulates one",
+    "gpu: Since the last fatal XID: {{host}} {{gpu}}: {{xid}}": "only after a test that simulated one",
+    "gpu: Since the last process's XID: {{host}} {{gpu}}: {{xid}}": "only after a test that simulated one",
     "gpu: XIDs since boot: Times": "only after a test that simulated one",
     "gpu: XIDs since boot: Last": "only after a test that simulated one",
+    "fleet: A row a host: Since the last XID": "only after a test that simulated one",
     "capacity: Prefix hits, of yesterday's: {{service}}": "a fresh lab has no yesterday",
 }
 

@@ -69,7 +69,8 @@ def test_operators_and_other_watchers_reach_it() -> None:
 
 def test_it_is_scraped() -> None:
     watched = fleet()
-    assert targets(watched, place(watched), lambda _: "r")[-1] == Target("grafana", "10.0.0.10:3000", {"host": "edge1"})
+    found = targets(watched, place(watched), lambda _: "r", lambda _: "c")
+    assert found[-1] == Target("grafana", "10.0.0.10:3000", {"host": "edge1"})
 
 
 def test_without_it_nothing_is_open_for_it() -> None:
