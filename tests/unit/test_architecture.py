@@ -34,7 +34,7 @@ MAY_IMPORT = {
     "inventory": {"schema", "planner"},
     "hub": {"schema", "planner"},
     "remote": set(),
-    "commands": {"inventory", "hub", "remote", "schema", "planner", "engine", "observe"},
+    "commands": {"inventory", "hub", "remote", "schema", "planner", "engine", "network", "observe"},
     "cli": {"commands", "schema"},
     "__init__": set(),
 }
