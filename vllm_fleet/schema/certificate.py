@@ -55,7 +55,7 @@ def load_certificate(pem: str, path: str, now: datetime) -> Certificate:
         raise ConfigError(f"{path}: its private key is not that of its first certificate; {_BLOCKS}")
     if found.not_valid_after_utc <= now:
         raise ConfigError(f"{path}: has expired on {found.not_valid_after_utc:%Y-%m-%d}; put a new one there")
-    return Certificate(f"{pem}\n", _names(found), found.not_valid_after_utc)
+    return Certificate(f"{pem.strip()}\n", _names(found), found.not_valid_after_utc)
 
 
 def _names(found: x509.Certificate) -> tuple[str, ...]:
