@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ssl
+from pathlib import Path
 
 from vllm_fleet.network.gateway import authority
 from vllm_fleet.schema import ConfigError, Fleet
@@ -19,7 +20,7 @@ def trust(fleet: Fleet) -> ssl.SSLContext:
     """The declared CA, or this system's as curl takes them. Raises ConfigError for a file that holds none."""
     path = fleet.gateway.ca
     try:
-        return ssl.create_default_context(cafile=path)
+        return ssl.create_default_context(cafile=Path(path).expanduser() if path else None)
     except OSError as error:  # ssl.SSLError is one
         reason = "no certificate in PEM" if isinstance(error, ssl.SSLError) else error.strerror
         raise ConfigError(f"gateway.ca: cannot use {path} ({reason}); put the CA's certificate there") from None

@@ -39,6 +39,9 @@ SIZE_BYTES = "node_filesystem_size_bytes"
 OOM_KILLS = "node_vmstat_oom_kill"
 CLOCK_SECONDS = "node_time_seconds"
 
+# ours, from files that the node exporter reads; label `certificate`: what clients call the gateway
+CERTIFICATE_EXPIRY = "vllm_fleet_certificate_expiry_timestamp_seconds"
+
 # the watchers of themselves
 NOTIFICATION_ERRORS = "prometheus_notifications_errors_total"
 NOTIFICATIONS_FAILED = "alertmanager_notifications_failed_total"

@@ -9,6 +9,7 @@ import yaml
 
 from vllm_fleet import paths
 from vllm_fleet.network.gateway import endpoint
+from vllm_fleet.observe import metrics
 from vllm_fleet.observe.alertmanager import alertmanager_config
 from vllm_fleet.observe.alerts import ALERTS
 from vllm_fleet.observe.prometheus import prometheus_config
@@ -18,10 +19,15 @@ from vllm_fleet.observe.targets import targets
 from vllm_fleet.planner.placement import Placement
 from vllm_fleet.render.files import File
 from vllm_fleet.schema import Fleet, Host
+from vllm_fleet.schema.certificate import Certificate
 
 RULES = "/etc/prometheus/rules/vllm-fleet.yml"
 PROMETHEUS_CONFIG = "/etc/prometheus/prometheus.yml"
 ALERTMANAGER_CONFIG = "/etc/prometheus/alertmanager.yml"
+
+# The node exporter adds what stands in `*.prom` there to its own metrics: the default of Debian's and Ubuntu's package.
+TEXTFILES = "/var/lib/prometheus/node-exporter"
+GATEWAY_METRICS = f"{TEXTFILES}/vllm-fleet-gateway.prom"
 
 PROMETHEUS = "prometheus"
 ALERTMANAGER = "prometheus-alertmanager"
@@ -94,6 +100,18 @@ def node_exporter_start(fleet: Fleet, host: Host) -> list[File]:
         "--collector.systemd.unit-include=vllm-.+[.]service",
         "--collector.systemd.enable-restarts-metrics",
     )
+
+
+def gateway_metrics(name: str, certificate: Certificate | None) -> File:
+    """When the certificate expires that was deployed for what clients call a gateway; no series without one."""
+    metric = metrics.CERTIFICATE_EXPIRY
+    lines = [
+        f"# HELP {metric} When the certificate that was deployed last expires, since the epoch.",
+        f"# TYPE {metric} gauge",
+    ]
+    if certificate:
+        lines.append(f'{metric}{{certificate="{name}"}} {certificate.expires.timestamp():.0f}')
+    return File(GATEWAY_METRICS, "".join(f"{line}\n" for line in lines))
 
 
 def _start(package: str, *arguments: str) -> list[File]:
