@@ -28,7 +28,7 @@ def files_of(fleet: Fleet, placements: list[Placement], host: Host) -> list[File
         wanted += [monitoring.gateway_metrics(fleet.gateway_name(host), fleet.certificate())]
     if MONITORING in host.groups:
         wanted += monitoring.prometheus_start(fleet, host) + monitoring.alertmanager_start(fleet, host)
-        wanted += [monitoring.rules_file(), monitoring.prometheus_file(fleet, placements)]
+        wanted += [monitoring.rules_file(fleet), monitoring.prometheus_file(fleet, placements)]
         wanted += [monitoring.alertmanager_file(fleet.webhooks())]
     return wanted
 
