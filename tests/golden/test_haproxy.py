@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import re
+import signal
 import socket
 import ssl
 import subprocess
@@ -132,13 +133,16 @@ class Fixture:
     engines: dict[str, Engine]
     log: Path
     folder: Path
+    process: subprocess.Popen[bytes]
+    ca: str = CA
+    """What its clients trust."""
 
     def connect(self) -> HTTPConnection:
         """A client's connection; where the gateway speaks TLS, one that verifies its certificate."""
         address, port = EDGE, self.fleet.gateway.port
         if not self.fleet.gateway.certificate:
             return HTTPConnection(address, port, timeout=15)
-        return HTTPSConnection(address, port, timeout=15, context=ssl.create_default_context(cadata=CA))
+        return HTTPSConnection(address, port, timeout=15, context=ssl.create_default_context(cadata=self.ca))
 
     def ask(
         self, path: str, body: bytes | None = None, key: str | None = CLIENT_KEY, headers: dict[str, str] | None = None
@@ -227,9 +231,9 @@ def run_gateway(fleet: Fleet, folder: Path) -> Iterator[Fixture]:
     log = folder / "haproxy.log"
     with log.open("w", encoding="utf-8") as output:
         process = subprocess.Popen(
-            [tool("haproxy"), "-db", "-f", str(write_runnable(fleet, folder))], stdout=output, stderr=output
+            [tool("haproxy"), "-W", "-db", "-f", str(write_runnable(fleet, folder))], stdout=output, stderr=output
         )
-    gateway = Fixture(fleet, engines, log, folder)
+    gateway = Fixture(fleet, engines, log, folder, process)
     try:
         wait_until(lambda: listens(EDGE, fleet.gateway.port) or process.poll() is not None)
         assert process.poll() is None, log.read_text(encoding="utf-8")
@@ -261,6 +265,12 @@ def one_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fixture]:
 def encrypted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fixture]:
     """Two services behind TLS."""
     yield from run_gateway(loopback_fleet(2, Secret(env="CERTIFICATE")), tmp_path_factory.mktemp("encrypted"))
+
+
+@pytest.fixture
+def renewable(tmp_path: Path) -> Iterator[Fixture]:
+    """One service behind TLS, for one test alone."""
+    yield from run_gateway(loopback_fleet(1, Secret(env="CERTIFICATE")), tmp_path)
 
 
 @pytest.fixture(params=["gateway", "encrypted"])
@@ -442,6 +452,29 @@ def test_who_speaks_plain_http_to_tls_gets_no_answer(encrypted: Fixture) -> None
     connection.request("GET", "/v1/models", headers={"Authorization": f"Bearer {CLIENT_KEY}"})
     with pytest.raises(ConnectionError):  # RemoteDisconnected is one
         connection.getresponse()
+
+
+def test_a_reload_takes_up_a_new_certificate_and_leaves_streams_alone(renewable: Fixture) -> None:
+    connection = renewable.connect()
+    headers = {"Authorization": f"Bearer {CLIENT_KEY}"}
+    connection.request("POST", "/v1/chat/completions", chat_body(stream=True), headers)
+    response = connection.getresponse()
+    assert response.read(9) == b"data: 1\n\n"
+
+    renewable.ca, renewed = make([EDGE])  # clients of the new CA refuse the old certificate
+    (renewable.folder / Path(CERTIFICATE).name).write_text(renewed, encoding="utf-8")
+    renewable.process.send_signal(signal.SIGUSR2)  # what `systemctl reload haproxy` sends
+
+    def is_new() -> bool:
+        with suppress(ssl.SSLError):
+            renewable.connect().connect()
+            return True
+        return False
+
+    wait_until(is_new)
+    for engine in renewable.engines.values():
+        engine.second_chunk.set()
+    assert response.read() == b"data: 2\n\n"
 
 
 @pytest.mark.parametrize(
