@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import re
-import signal
 import socket
 import ssl
 import subprocess
@@ -133,7 +132,6 @@ class Fixture:
     engines: dict[str, Engine]
     log: Path
     folder: Path
-    process: subprocess.Popen[bytes]
     ca: str = CA
     """What its clients trust."""
 
@@ -155,6 +153,20 @@ class Fixture:
         answer = Answer(response.status, response.read(), response.getheader("Server"))
         connection.close()
         return answer
+
+    def master(self, command: str) -> bytes:
+        """The beginning of what HAProxy's master answers; nothing while it does not listen yet."""
+        with socket.socket(socket.AF_UNIX) as master, suppress(ConnectionError):
+            master.settimeout(15)
+            master.connect(str(self.folder / "master.sock"))
+            master.sendall(f"{command}\n".encode())
+            return master.recv(4096)
+        return b""
+
+    def reload(self) -> None:
+        """As `systemctl reload haproxy`; a master that has just begun would hear neither this nor SIGUSR2."""
+        wait_until(lambda: self.master("show proc") != b"")
+        self.master("reload")
 
     def server_states(self) -> dict[str, bool]:
         """`service/server` to whether it is up, as Prometheus sees it."""
@@ -231,9 +243,12 @@ def run_gateway(fleet: Fleet, folder: Path) -> Iterator[Fixture]:
     log = folder / "haproxy.log"
     with log.open("w", encoding="utf-8") as output:
         process = subprocess.Popen(
-            [tool("haproxy"), "-W", "-db", "-f", str(write_runnable(fleet, folder))], stdout=output, stderr=output
+            # a master with a socket, as Debian's unit starts it
+            [tool("haproxy"), "-W", "-db", "-S", str(folder / "master.sock"), "-f", str(write_runnable(fleet, folder))],
+            stdout=output,
+            stderr=output,
         )
-    gateway = Fixture(fleet, engines, log, folder, process)
+    gateway = Fixture(fleet, engines, log, folder)
     try:
         wait_until(lambda: listens(EDGE, fleet.gateway.port) or process.poll() is not None)
         assert process.poll() is None, log.read_text(encoding="utf-8")
@@ -463,7 +478,7 @@ def test_a_reload_takes_up_a_new_certificate_and_leaves_streams_alone(renewable:
 
     renewable.ca, renewed = make([EDGE])  # clients of the new CA refuse the old certificate
     (renewable.folder / Path(CERTIFICATE).name).write_text(renewed, encoding="utf-8")
-    renewable.process.send_signal(signal.SIGUSR2)  # what `systemctl reload haproxy` sends
+    renewable.reload()
 
     def is_new() -> bool:
         with suppress(ssl.SSLError):

@@ -60,7 +60,7 @@ class Fleet(Model):
     def certificate(self) -> Certificate | None:
         """The gateways' certificate, read now; None where they speak plain HTTP.
 
-        Raises ConfigError for one that HAProxy would not take, has expired, or is not for what clients call them.
+        Raises ConfigError for one that HAProxy would not take, that has expired, or that is not for their name.
         """
         path = "gateway.certificate"
         if self.gateway.certificate is None:
