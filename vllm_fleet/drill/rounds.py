@@ -31,15 +31,11 @@ _LOST, _ECC, _THROTTLED, _NARROW, _UNLINKED, _RECOVERY, _XID_APP, _XID_FATAL = 1
 def rounds(fleet: Fleet, victims: Victims) -> list[Round]:
     """In the order in which they can be planted; the longest first."""
     return [
-        (*_gpus(victims), *_host(victims), *_overload(victims), _one_replica_down(victims), _rank_missing(victims)),
         (
-            _frozen(victims),
-            _never_ready(victims),
-            _crashing(victims),
-            _group_failing(victims),
-            _exporter_down(victims),
-            _certificate_ends(victims),
+            *(*_gpus(victims), *_host(victims), *_overload(victims)),
+            *(_certificate_ends(victims), _one_replica_down(victims), _rank_missing(victims)),
         ),
+        (_frozen(victims), _never_ready(victims), _crashing(victims), _group_failing(victims), _exporter_down(victims)),
         (_cut_off(fleet, victims), _gateway_down(victims)),
         (_alerts_stuck(victims),),
     ]
