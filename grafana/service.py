@@ -91,6 +91,12 @@ _ENGINES = Row(
     (
         panel_of(alert("VllmDown"), alert("VllmLoadingTooLong"), title="Up", legend=_NAME),
         panel_of(alert("GatewayDown"), title="Gateways up"),
+        panel_of(
+            alert("CertExpiring"),
+            title="Days until the gateway's certificate ends",
+            legend="{{certificate}} on {{host}}",
+            nothing="The gateway speaks plain HTTP",
+        ),
         panel_of(alert("VllmServiceDown"), title="Replicas that answer"),
         panel_of(alert("VllmReplicasMissing"), title="Replicas missing"),
         panel_of(alert("VllmWedged"), title="Steps a second", legend=_NAME),

@@ -104,6 +104,19 @@ def test_every_gpu_that_is_declared_is_seen(monitor: Machine) -> None:
     assert _eventually(seen, wanted) == wanted
 
 
+def test_every_gateway_tells_when_its_certificate_expires(monitor: Machine) -> None:
+    certificate = monitor.fleet.certificate()
+    wanted = {host.name: certificate.expires.timestamp() for host in monitor.fleet.hosts_in("gateway") if certificate}
+
+    def seen() -> dict[str, float]:
+        return {
+            sample["metric"]["host"]: float(sample["value"][1])
+            for sample in _query(monitor, metrics.CERTIFICATE_EXPIRY)
+        }
+
+    assert _eventually(seen, wanted) == wanted
+
+
 @pytest.mark.parametrize("metric", [metrics.UNIT_STATE, metrics.UNIT_RESTARTS])
 def test_every_engines_unit_is_watched(monitor: Machine, metric: str) -> None:
     wanted = {(engine.host.name, engine.unit) for engine in monitor.placements}

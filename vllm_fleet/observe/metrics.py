@@ -98,6 +98,8 @@ KV_CACHE_TOKENS = "vllm_fleet_kv_cache_tokens"  # also `engine`
 PROBE_SUCCESS = "vllm_fleet_probe_success"  # 0 or 1; only while it serves
 PROBE_SECONDS = "vllm_fleet_probe_seconds"
 ENGINE_PHASE = "vllm_fleet_engine_phase_info"  # also `phase`: how far its start got, or how it ended
+# ours, from files that the node exporter reads; label `certificate`: what clients call the gateway
+CERTIFICATE_EXPIRY = "vllm_fleet_certificate_expiry_timestamp_seconds"
 
 # the watchers of themselves
 NOTIFICATION_ERRORS = "prometheus_notifications_errors_total"
