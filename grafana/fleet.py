@@ -135,17 +135,24 @@ _HOSTS = Row(
 _TRAFFIC = Row(
     "Traffic",
     (
-        lines("Requests", Query(_ANSWERS, "{{service}}"), unit="reqps"),
+        lines("Requests", Query(_ANSWERS, "{{service}}"), unit="reqps", width=12),
         lines(
             "Tokens generated",
             Query(total(rate(engines(metrics.GENERATION_TOKENS)), "service"), "{{service}}"),
             unit="si:tok/s",
+            width=12,
         ),
-        panel_of(alert("EngineFactsStale"), title="Engines of which nothing new is told", nothing="None"),
-        panel_of(alert("TargetDown"), title="Other targets", legend="{{job}} on {{host}}"),
+    ),
+)
+
+_WATCHING = Row(
+    "The watching itself",
+    (
         panel_of(
             alert("AlertPathFailing"), title="Notifications that failed", legend="{{job}} on {{host}}", unit="reqps"
         ),
+        panel_of(alert("EngineFactsStale"), title="Engines of which nothing new is told", nothing="None"),
+        panel_of(alert("TargetDown"), title="Other targets", legend="{{job}} on {{host}}"),
     ),
 )
 
@@ -153,5 +160,5 @@ DASHBOARD = Dashboard(
     "fleet",
     "Fleet",
     "Is anything broken, and where do I look?",
-    (_NOW, US_OR_THE_MODEL, _SERVICES, _HOSTS, _TRAFFIC, runbooks("fleet")),
+    (_NOW, US_OR_THE_MODEL, _SERVICES, _HOSTS, _TRAFFIC, _WATCHING, runbooks("fleet")),
 )

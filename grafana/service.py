@@ -108,15 +108,16 @@ _ENGINES = Row(
             nothing="None",
         ),
         panel_of(alert("VllmGroupGaveUp"), title="Groups that gave up", legend=_UNIT),
-        panel_of(alert("VllmProbeFailing"), title="Probe: one token, answered", legend=_NAME),
+        panel_of(alert("VllmProbeFailing"), title="Probe: one token, answered", legend=_NAME, width=12),
         lines(
             "Probe: one token, time",
             Query(engines(metrics.PROBE_SECONDS), _NAME),
             unit="s",
+            width=12,
             description="How long the last completion of one token took, asked on the engine's own host.",
         ),
-        table("What each was declared with", Query(CONFIGURATIONS)),
-        table("Where each is", Query(worst(engines(metrics.ENGINE_PHASE), "service", "replica", "host", "phase"))),
+        table("What each was declared with", Query(CONFIGURATIONS), width=12),
+        table("Where each is", Query(worst(engines(metrics.ENGINE_PHASE), "service", "replica", "host", "phase")), width=12),
     ),
 )
 

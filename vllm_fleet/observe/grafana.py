@@ -10,7 +10,7 @@ from typing import Any, get_args
 from vllm_fleet.observe import metrics
 from vllm_fleet.observe.alerts import Alert
 from vllm_fleet.observe.alerts.subjects import Dashboard as Name
-from vllm_fleet.observe.panel import Dashboard, Levels, Panel, Query
+from vllm_fleet.observe.panel import Dashboard, Levels, Panel, Query, Unit
 
 NAMES: tuple[Name, ...] = get_args(Name)
 SCHEMA_VERSION = 41
@@ -182,6 +182,10 @@ def _thresholds(levels: Levels) -> dict[str, Any]:
     return {"mode": "absolute", "steps": [{"value": value, "color": colour} for value, colour in levels]}
 
 
+# Of the axis: nothing at all would be drawn up to 100, and 10000 %.
+_AT_LEAST: dict[Unit, float] = {"short": 1, "percentunit": 0.1}
+
+
 def _timeseries(panel: Panel) -> dict[str, Any]:
     thresholds = [value for value, _ in panel.levels if value is not None]
     custom = {
@@ -191,7 +195,7 @@ def _timeseries(panel: Panel) -> dict[str, Any]:
         "showPoints": "never",
         "spanNulls": False,
         "axisSoftMin": 0,
-        **({"axisSoftMax": max(thresholds)} if thresholds else {}),  # how far it is from there
+        "axisSoftMax": max(_AT_LEAST.get(panel.unit, 0), *thresholds, 0),  # how far it is from there
         "stacking": {"mode": "normal" if panel.stacked else "none", "group": "A"},
         "thresholdsStyle": {"mode": "dashed" if thresholds else "off"},
     }
