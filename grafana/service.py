@@ -117,7 +117,11 @@ _ENGINES = Row(
             description="How long the last completion of one token took, asked on the engine's own host.",
         ),
         table("What each was declared with", Query(CONFIGURATIONS), width=12),
-        table("Where each is", Query(worst(engines(metrics.ENGINE_PHASE), "service", "replica", "host", "phase")), width=12),
+        table(
+            "Where each is",
+            Query(worst(engines(metrics.ENGINE_PHASE), "service", "replica", "host", "phase")),
+            width=12,
+        ),
     ),
 )
 

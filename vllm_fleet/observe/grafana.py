@@ -188,6 +188,7 @@ _AT_LEAST: dict[Unit, float] = {"short": 1, "percentunit": 0.1}
 
 def _timeseries(panel: Panel) -> dict[str, Any]:
     thresholds = [value for value, _ in panel.levels if value is not None]
+    top = max(_AT_LEAST.get(panel.unit, 0), *thresholds, 0)  # so that a threshold is in sight
     custom = {
         "drawStyle": "line",
         "lineWidth": 1,
@@ -195,7 +196,7 @@ def _timeseries(panel: Panel) -> dict[str, Any]:
         "showPoints": "never",
         "spanNulls": False,
         "axisSoftMin": 0,
-        "axisSoftMax": max(_AT_LEAST.get(panel.unit, 0), *thresholds, 0),  # how far it is from there
+        **({"axisSoftMax": top} if top else {}),
         "stacking": {"mode": "normal" if panel.stacked else "none", "group": "A"},
         "thresholdsStyle": {"mode": "dashed" if thresholds else "off"},
     }
