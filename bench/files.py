@@ -25,9 +25,10 @@ def files_of(fleet: Fleet, placements: list[Placement], host: Host) -> list[File
     if GATEWAY in host.groups:
         wanted += [gateway.gateway_config(fleet, placements, host)]
         wanted += gateway.key_files(fleet.client_keys(), fleet.engine_keys())
+        wanted += [monitoring.gateway_metrics(fleet.gateway_name(host), fleet.certificate())]
     if MONITORING in host.groups:
         wanted += monitoring.prometheus_start(fleet, host) + monitoring.alertmanager_start(fleet, host)
-        wanted += [monitoring.rules_file(), monitoring.prometheus_file(fleet, placements)]
+        wanted += [monitoring.rules_file(fleet), monitoring.prometheus_file(fleet, placements)]
         wanted += [monitoring.alertmanager_file(fleet.webhooks())]
     return wanted
 

@@ -96,7 +96,12 @@ if _lab:
                 **_on_cpu | {"options": {"max-num-seqs": 8, "compilation-config": _traced}},
             ),
         ],
-        gateway=Gateway(api_keys=[Secret(file=".lab/secrets/client-key")], clients=[_lab["subnet"]]),
+        gateway=Gateway(
+            api_keys=[Secret(file=".lab/secrets/client-key")],
+            certificate=Secret(file=".lab/secrets/certificate.pem"),
+            ca=".lab/secrets/ca.pem",
+            clients=[_lab["subnet"]],
+        ),
         monitoring=Monitoring(
             operators=[_lab["subnet"]],
             retention="2d",

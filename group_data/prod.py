@@ -70,6 +70,9 @@ fleet = Fleet(
     ],
     gateway=Gateway(
         api_keys=[Secret(env="CLIENT_KEY")],
+        # clients call both gateways by this name; without a certificate they would speak plain HTTP to their addresses
+        name="llm.example.net",
+        certificate=Secret(command="pass show llm.example.net/pem"),
         clients=["10.0.0.0/8"],
     ),
     monitoring=Monitoring(

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from lab import (
     base,
+    certificates,
     cleanup,
     docker_debs,
     engine_image,
@@ -71,7 +72,7 @@ def bring_up(release: str, paths: Paths, reporter: Reporter) -> None:
         engine_image.push(base.mirror_root().directory(paths), paths)
     for mirror in mirrors.PORTS:
         mirrors.wait_answering(mirror, paths)
-    _make_keys(paths)
+    _make_secrets(paths)
     state.write(release, paths)
 
 
@@ -89,14 +90,21 @@ def prepare_engine(paths: Paths, reporter: Reporter) -> None:
             make(paths)
 
 
-def _make_keys(paths: Paths) -> None:
-    """API keys of this lab alone, made once: the inventory names their files."""
+def _make_secrets(paths: Paths) -> None:
+    """API keys and a certificate of this lab alone, made once: the inventory names their files."""
     paths.secrets.mkdir(mode=0o700, exist_ok=True)
     for name in ("client-key", "engine-key"):
-        file = paths.secrets / name
-        if not file.exists():
-            file.touch(mode=0o600)
-            file.write_text(f"lab-{secrets.token_hex(16)}\n")
+        if not (paths.secrets / name).exists():
+            _write_secret(paths.secrets / name, f"lab-{secrets.token_hex(16)}\n")
+    if not (paths.secrets / "certificate.pem").exists():
+        ca, certificate = certificates.make([*HOSTS.values()])
+        (paths.secrets / "ca.pem").write_text(ca)
+        _write_secret(paths.secrets / "certificate.pem", certificate)
+
+
+def _write_secret(file: Path, content: str) -> None:
+    file.touch(mode=0o600)
+    file.write_text(content)
 
 
 def _root(root: base.Root, paths: Paths, reporter: Reporter) -> Path:

@@ -97,7 +97,7 @@ class Paths:
 
     @property
     def secrets(self) -> Path:
-        """API keys of this lab; gone after `down`."""
+        """API keys, certificate and CA of this lab; gone after `down`."""
         return self.lab / "secrets"
 
     @property

@@ -63,6 +63,7 @@ if "gateway" in host.groups:
         _if=lambda: keys.did_change() or engine_keys.did_change() or haproxy.did_change(),
     )  # fmt: skip
     systemd.service(name="HAProxy runs", service="haproxy", enabled=True, running=True)
+    put("/var/lib/prometheus/node-exporter/vllm-fleet-gateway.prom")
 
 if "monitoring" in host.groups:
     apt.packages(

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import UTC, datetime
 
 import pytest
 
+from lab.certificates import make
 from tests.fleets import example_fleet
 from vllm_fleet.planner.placement import place
-from vllm_fleet.render.gateway import gateway_config, key_files
-from vllm_fleet.schema import ConfigError
+from vllm_fleet.render.gateway import certificate_file, gateway_config, key_files
+from vllm_fleet.schema import ConfigError, Gateway, Secret
+from vllm_fleet.schema.certificate import load_certificate
 
 
 def test_config(golden: Callable[[str, str], None]) -> None:
@@ -17,6 +20,12 @@ def test_config(golden: Callable[[str, str], None]) -> None:
     config = gateway_config(fleet, place(fleet), fleet.host("edge1"))
     golden("haproxy.cfg", config.content)
     assert (config.path, config.mode, config.secret) == ("/etc/haproxy/haproxy.cfg", "0644", False)
+
+
+def test_config_with_a_certificate(golden: Callable[[str, str], None]) -> None:
+    gateway = Gateway(api_keys=[Secret(env="CLIENT_KEY")], certificate=Secret(env="CERTIFICATE"))
+    fleet = example_fleet(gateway=gateway)
+    golden("haproxy-tls.cfg", gateway_config(fleet, place(fleet), fleet.host("edge1")).content)
 
 
 def test_one_service_takes_requests_without_a_model() -> None:
@@ -30,6 +39,14 @@ def test_keys_are_secret_files_of_root() -> None:
     assert clients.content == "client-one\nclient-two\n"
     assert engines.content == "chat engine-one\ncoder engine-two\n"
     assert [(file.mode, file.owner, file.secret) for file in (clients, engines)] == [("0600", "root", True)] * 2
+
+
+def test_the_certificate_is_a_secret_file_of_root() -> None:
+    _, pem = make(["llm.example.net"])
+    file = certificate_file(load_certificate(pem, "gateway.certificate", datetime.now(UTC)))
+    assert file.content == pem
+    assert file.path == "/etc/haproxy/vllm-fleet/certificate.pem"
+    assert (file.mode, file.owner, file.secret) == ("0600", "root", True)
 
 
 def test_a_key_that_haproxy_would_skip_is_refused() -> None:

@@ -8,12 +8,14 @@ from __future__ import annotations
 import json
 import re
 import socket
+import ssl
 import subprocess
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
-from http.client import HTTPConnection
+from datetime import UTC, datetime
+from http.client import HTTPConnection, HTTPSConnection
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Event, Thread
@@ -21,17 +23,20 @@ from typing import Any
 
 import pytest
 
+from lab.certificates import make
 from tests.fleets import example_fleet, service
 from tests.tools import tool
 from vllm_fleet.planner.placement import place
-from vllm_fleet.render.gateway import gateway_config, key_files
+from vllm_fleet.render.gateway import CERTIFICATE, certificate_file, gateway_config, key_files
 from vllm_fleet.schema import Fleet, Gateway, Host, Secret
+from vllm_fleet.schema.certificate import load_certificate
 
 pytestmark = pytest.mark.tools
 
 EDGE, GPU1, GPU2 = "127.0.0.10", "127.0.0.11", "127.0.0.12"
 CLIENT_KEY, ENGINE_KEYS = "client-key-1", {"chat": "chat-engine-key", "coder": "coder-engine-key"}
 BODY_KIB = 256
+CA, PEM = make([EDGE])
 
 
 class Engine(ThreadingHTTPServer):
@@ -127,11 +132,20 @@ class Fixture:
     engines: dict[str, Engine]
     log: Path
     folder: Path
+    ca: str = CA
+    """What its clients trust."""
+
+    def connect(self) -> HTTPConnection:
+        """A client's connection; where the gateway speaks TLS, one that verifies its certificate."""
+        address, port = EDGE, self.fleet.gateway.port
+        if not self.fleet.gateway.certificate:
+            return HTTPConnection(address, port, timeout=15)
+        return HTTPSConnection(address, port, timeout=15, context=ssl.create_default_context(cadata=self.ca))
 
     def ask(
         self, path: str, body: bytes | None = None, key: str | None = CLIENT_KEY, headers: dict[str, str] | None = None
     ) -> Answer:
-        connection = HTTPConnection(EDGE, self.fleet.gateway.port, timeout=15)
+        connection = self.connect()
         sent = {**({"Authorization": f"Bearer {key}"} if key else {}), **(headers or {})}
         with suppress(OSError):  # refused before all of a large body was read: the answer is there
             connection.request("GET" if body is None else "POST", path, body, sent)
@@ -139,6 +153,20 @@ class Fixture:
         answer = Answer(response.status, response.read(), response.getheader("Server"))
         connection.close()
         return answer
+
+    def master(self, command: str) -> bytes:
+        """The beginning of what HAProxy's master answers; nothing while it does not listen yet."""
+        with socket.socket(socket.AF_UNIX) as master, suppress(ConnectionError):
+            master.settimeout(15)
+            master.connect(str(self.folder / "master.sock"))
+            master.sendall(f"{command}\n".encode())
+            return master.recv(4096)
+        return b""
+
+    def reload(self) -> None:
+        """As `systemctl reload haproxy`; a master that has just begun would hear neither this nor SIGUSR2."""
+        wait_until(lambda: self.master("show proc") != b"")
+        self.master("reload")
 
     def server_states(self) -> dict[str, bool]:
         """`service/server` to whether it is up, as Prometheus sees it."""
@@ -172,7 +200,7 @@ def wait_until(condition: Callable[[], bool], seconds: float = 15) -> None:
         time.sleep(0.1)  # HAProxy looks at its servers in its own time; bounded above
 
 
-def loopback_fleet(services: int) -> Fleet:
+def loopback_fleet(services: int, certificate: Secret | None = None) -> Fleet:
     chat, coder = free_port(GPU1, GPU2), free_port(GPU2)
     return example_fleet(
         hosts=[
@@ -186,6 +214,7 @@ def loopback_fleet(services: int) -> Fleet:
         ][:services],
         gateway=Gateway(
             api_keys=[Secret(env="CLIENT_KEY")],
+            certificate=certificate,
             port=free_port("0.0.0.0"),
             stats_port=free_port(EDGE),
             clients=["127.0.0.0/8"],
@@ -199,22 +228,25 @@ def write_runnable(fleet: Fleet, folder: Path) -> Path:
     config = gateway_config(fleet, place(fleet), fleet.host("edge1"))
     text = re.sub(r"^    (chroot|user|group) .*\n", "", config.content, flags=re.M)
     text = text.replace("/etc/haproxy/vllm-fleet/", f"{folder}/").replace("/run/haproxy/", f"{folder}/")
-    for file in key_files([CLIENT_KEY, "client-key-2"], ENGINE_KEYS):
+    certificate = certificate_file(load_certificate(PEM, "gateway.certificate", datetime.now(UTC)))
+    for file in [*key_files([CLIENT_KEY, "client-key-2"], ENGINE_KEYS), certificate]:
         (folder / Path(file.path).name).write_text(file.content, encoding="utf-8")
     path = folder / "haproxy.cfg"
     path.write_text(text, encoding="utf-8")
     return path
 
 
-def run_gateway(services: int, folder: Path) -> Iterator[Fixture]:
-    fleet = loopback_fleet(services)
+def run_gateway(fleet: Fleet, folder: Path) -> Iterator[Fixture]:
     engines = {
         f"{engine.service.name}/{engine.host.name}": Engine(engine.host.address, engine.port) for engine in place(fleet)
     }
     log = folder / "haproxy.log"
     with log.open("w", encoding="utf-8") as output:
         process = subprocess.Popen(
-            [tool("haproxy"), "-db", "-f", str(write_runnable(fleet, folder))], stdout=output, stderr=output
+            # a master with a socket, as Debian's unit starts it
+            [tool("haproxy"), "-W", "-db", "-S", str(folder / "master.sock"), "-f", str(write_runnable(fleet, folder))],
+            stdout=output,
+            stderr=output,
         )
     gateway = Fixture(fleet, engines, log, folder)
     try:
@@ -236,23 +268,58 @@ def listens(address: str, port: int) -> bool:
 @pytest.fixture(scope="module")
 def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fixture]:
     """Two services: `chat` on two hosts, `coder` on one."""
-    yield from run_gateway(2, tmp_path_factory.mktemp("gateway"))
+    yield from run_gateway(loopback_fleet(2), tmp_path_factory.mktemp("gateway"))
 
 
 @pytest.fixture(scope="module")
 def one_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fixture]:
-    yield from run_gateway(1, tmp_path_factory.mktemp("one-service"))
+    yield from run_gateway(loopback_fleet(1), tmp_path_factory.mktemp("one-service"))
+
+
+@pytest.fixture(scope="module")
+def encrypted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fixture]:
+    """Two services behind TLS."""
+    yield from run_gateway(loopback_fleet(2, Secret(env="CERTIFICATE")), tmp_path_factory.mktemp("encrypted"))
+
+
+@pytest.fixture
+def renewable(tmp_path: Path) -> Iterator[Fixture]:
+    """One service behind TLS, for one test alone."""
+    yield from run_gateway(loopback_fleet(1, Secret(env="CERTIFICATE")), tmp_path)
+
+
+@pytest.fixture(params=["gateway", "encrypted"])
+def either(request: pytest.FixtureRequest) -> Fixture:
+    """A gateway that speaks plain HTTP, and one that speaks TLS."""
+    found: Fixture = request.getfixturevalue(request.param)
+    return found
 
 
 def chat_body(model: str | None = "acme/chat", **more: Any) -> bytes:
     return json.dumps({"messages": [], **({"model": model} if model else {}), **more}).encode()
 
 
-def test_haproxy_accepts_the_example_without_a_warning(tmp_path: Path) -> None:
-    config = write_runnable(example_fleet(), tmp_path)
-    done = subprocess.run([tool("haproxy"), "-c", "-f", str(config)], capture_output=True, text=True, check=False)
+def check(config: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([tool("haproxy"), "-c", "-f", str(config)], capture_output=True, text=True, check=False)
+
+
+@pytest.mark.parametrize("certificate", [None, Secret(env="CERTIFICATE")], ids=["plain", "tls"])
+def test_haproxy_accepts_the_example_without_a_warning(certificate: Secret | None, tmp_path: Path) -> None:
+    gateway = Gateway(api_keys=[Secret(env="CLIENT_KEY")], certificate=certificate)
+    done = check(write_runnable(example_fleet(gateway=gateway), tmp_path))
     assert done.returncode == 0, done.stderr
     assert "WARNING" not in done.stderr
+
+
+def test_haproxy_itself_refuses_a_key_of_another_certificate(tmp_path: Path) -> None:
+    gateway = Gateway(api_keys=[Secret(env="CLIENT_KEY")], certificate=Secret(env="CERTIFICATE"))
+    config = write_runnable(example_fleet(gateway=gateway), tmp_path)
+    key = "-----BEGIN PRIVATE KEY-----"
+    _, other = make([EDGE])
+    (tmp_path / Path(CERTIFICATE).name).write_text(PEM.partition(key)[0] + key + other.partition(key)[2])
+    done = check(config)
+    assert done.returncode != 0
+    assert "inconsistencies between private key and certificate" in done.stderr
 
 
 @pytest.mark.parametrize("key", [None, "wrong", "client-key-1x", "CLIENT-KEY-1", "", "chat-engine-key"])
@@ -386,6 +453,65 @@ def test_a_body_of_the_limit_passes_and_one_byte_more_does_not(gateway: Fixture,
     assert gateway.ask(path, body * 4).status == 413
 
 
+def test_a_body_of_the_limit_passes_over_tls(encrypted: Fixture) -> None:
+    body = chat_body(pad="x" * (BODY_KIB * 1024 - len(chat_body(pad=""))))
+    assert encrypted.ask("/v1/chat/completions", body).json["size"] == BODY_KIB * 1024
+
+
+def test_strangers_get_401_over_tls(encrypted: Fixture) -> None:
+    assert encrypted.ask("/v1/chat/completions", chat_body(), key="wrong").code == "invalid_api_key"
+
+
+def test_who_speaks_plain_http_to_tls_gets_no_answer(encrypted: Fixture) -> None:
+    connection = HTTPConnection(EDGE, encrypted.fleet.gateway.port, timeout=15)
+    connection.request("GET", "/v1/models", headers={"Authorization": f"Bearer {CLIENT_KEY}"})
+    with pytest.raises(ConnectionError):  # RemoteDisconnected is one
+        connection.getresponse()
+
+
+def test_a_reload_takes_up_a_new_certificate_and_leaves_streams_alone(renewable: Fixture) -> None:
+    connection = renewable.connect()
+    headers = {"Authorization": f"Bearer {CLIENT_KEY}"}
+    connection.request("POST", "/v1/chat/completions", chat_body(stream=True), headers)
+    response = connection.getresponse()
+    assert response.read(9) == b"data: 1\n\n"
+
+    renewable.ca, renewed = make([EDGE])  # clients of the new CA refuse the old certificate
+    (renewable.folder / Path(CERTIFICATE).name).write_text(renewed, encoding="utf-8")
+    renewable.reload()
+
+    def is_new() -> bool:
+        with suppress(ssl.SSLError):
+            renewable.connect().connect()
+            return True
+        return False
+
+    wait_until(is_new)
+    for engine in renewable.engines.values():
+        engine.second_chunk.set()
+    assert response.read() == b"data: 2\n\n"
+
+
+@pytest.mark.parametrize(
+    "version, taken",
+    [(ssl.TLSVersion.TLSv1_1, False), (ssl.TLSVersion.TLSv1_2, True), (ssl.TLSVersion.TLSv1_3, True)],
+    ids=lambda value: str(getattr(value, "name", value)),
+)
+@pytest.mark.filterwarnings("ignore:ssl.TLSVersion.TLSv1_1 is deprecated")
+def test_old_tls_is_refused(encrypted: Fixture, version: ssl.TLSVersion, taken: bool) -> None:
+    context = ssl.create_default_context(cadata=CA)
+    context.set_ciphers("DEFAULT:@SECLEVEL=0")  # OpenSSL 3 has no TLS 1.1 above that
+    context.minimum_version = context.maximum_version = version
+    context.set_alpn_protocols(["h2", "http/1.1"])
+    with socket.create_connection((EDGE, encrypted.fleet.gateway.port), timeout=15) as plain:
+        if taken:
+            with context.wrap_socket(plain, server_hostname=EDGE) as connection:
+                assert connection.selected_alpn_protocol() == "http/1.1"
+        else:
+            with pytest.raises(ssl.SSLError, match="PROTOCOL_VERSION"):
+                context.wrap_socket(plain, server_hostname=EDGE)
+
+
 def test_a_body_of_unknown_length_has_the_same_limit(gateway: Fixture) -> None:
     connection = HTTPConnection(EDGE, gateway.fleet.gateway.port, timeout=15)
     connection.putrequest("POST", "/chat/v1/chat/completions")
@@ -404,27 +530,27 @@ def test_large_headers(gateway: Fixture) -> None:
     assert gateway.ask("/v1/models", headers={"X-Padding": "x" * 17_000}).code == "headers_too_large"
 
 
-def test_a_stream_arrives_chunk_by_chunk(gateway: Fixture) -> None:
-    for engine in gateway.engines.values():
+def test_a_stream_arrives_chunk_by_chunk(either: Fixture) -> None:
+    for engine in either.engines.values():
         engine.second_chunk.clear()
-    connection = HTTPConnection(EDGE, gateway.fleet.gateway.port, timeout=5)
+    connection = either.connect()
     headers = {"Authorization": f"Bearer {CLIENT_KEY}"}
     connection.request("POST", "/v1/chat/completions", chat_body(stream=True), headers)
     response = connection.getresponse()
     assert response.read(9) == b"data: 1\n\n"  # while the engine holds the rest back
-    for engine in gateway.engines.values():
+    for engine in either.engines.values():
         engine.second_chunk.set()
     assert response.read() == b"data: 2\n\n"
 
 
-def test_a_client_that_hangs_up_stops_its_generation(gateway: Fixture) -> None:
-    connection = HTTPConnection(EDGE, gateway.fleet.gateway.port, timeout=5)
+def test_a_client_that_hangs_up_stops_its_generation(either: Fixture) -> None:
+    connection = either.connect()
     headers = {"Authorization": f"Bearer {CLIENT_KEY}"}
-    served = gateway.engines["coder/gpu2"].served
+    served = either.engines["coder/gpu2"].served
     connection.request("POST", "/v1/chat/completions", chat_body("acme/coder", wait=True), headers)
-    wait_until(lambda: gateway.engines["coder/gpu2"].served > served)
+    wait_until(lambda: either.engines["coder/gpu2"].served > served)
     connection.close()
-    assert gateway.engines["coder/gpu2"].hung_up.wait(5)
+    assert either.engines["coder/gpu2"].hung_up.wait(5)
 
 
 def test_an_unhealthy_engine_gets_no_requests_and_health_tells(gateway: Fixture) -> None:

@@ -7,19 +7,23 @@ from __future__ import annotations
 
 import subprocess
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
 from lab.topology import RELEASES
 from tests.fleets import example_fleet
 from tests.tools import tool
+from vllm_fleet.observe import metrics
 from vllm_fleet.observe.alerts import ALERTS, Severity
 from vllm_fleet.observe.slo import recordings
 from vllm_fleet.planner.placement import place
 from vllm_fleet.render import monitoring
 from vllm_fleet.render.files import File
 from vllm_fleet.schema import Host, Monitoring
+from vllm_fleet.schema.certificate import Certificate
 
 WEBHOOKS: dict[Severity, str] = {"page": "https://pager.example/hook/s3cret", "watchdog": "https://beats.example/1"}
 
@@ -59,6 +63,22 @@ def test_an_ipv6_host_listens_in_brackets() -> None:
     fleet = example_fleet(hosts=hosts, monitoring=Monitoring(prometheus_port=9191))
     arguments, _ = monitoring.prometheus_start(fleet, fleet.host("edge1"))
     assert "--web.listen-address=[fd00::1]:9191 " in arguments.content
+
+
+def test_when_the_gateways_certificate_expires() -> None:
+    expires = datetime(2027, 1, 31, 12, tzinfo=UTC)
+    file = monitoring.gateway_metrics("llm.example.net", Certificate("", ("llm.example.net",), expires))
+    assert (file.path, file.mode) == ("/var/lib/prometheus/node-exporter/vllm-fleet-gateway.prom", "0644")
+    (family,) = text_string_to_metric_families(str(file.content))
+    (sample,) = family.samples
+    assert (family.type, sample.name) == ("gauge", metrics.CERTIFICATE_EXPIRY)
+    assert (sample.labels, sample.value) == ({"certificate": "llm.example.net"}, expires.timestamp())
+
+
+def test_a_gateway_without_a_certificate_has_no_series() -> None:
+    """The file stays, for one that was left behind would go on telling of the last certificate."""
+    file = monitoring.gateway_metrics("10.0.0.10", None)
+    assert [family.samples for family in text_string_to_metric_families(str(file.content))] == []
 
 
 @pytest.mark.tools

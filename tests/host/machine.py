@@ -7,6 +7,7 @@ import shlex
 import tempfile
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import testinfra
@@ -29,7 +30,7 @@ _SSH_OPTIONS = {
 # Runs on the host, for engines and gateways often answer only there. Keys are read there too: as an argument they
 # would show in `ps`, which is what the tests look for. Each chunk read is counted: a proxy that buffers gives one.
 _HTTP = """
-import http.client, json, sys
+import http.client, json, ssl, sys
 want = json.loads(sys.argv[1])
 headers = {"Content-Type": "application/json"}
 if want["key_file"]:
@@ -38,7 +39,12 @@ if want["key_file"]:
     headers["Authorization"] = "Bearer " + key
 elif want["key"]:
     headers["Authorization"] = "Bearer " + want["key"]
+headers |= want["headers"]
 connection = http.client.HTTPConnection(want["address"], want["port"], timeout=want["seconds"])
+if want["tls"]:
+    connection.connect()
+    connection.sock = ssl.create_default_context(cadata=want["ca"]).wrap_socket(
+        connection.sock, server_hostname=want["tls"])
 body = None if want["body"] is None else json.dumps(want["body"])
 connection.request(want["method"], want["path"], body, headers)
 response = connection.getresponse()
@@ -110,9 +116,16 @@ class Machine:
         body: dict[str, Any] | None = None,
         key_file: str | None = None,
         key: str | None = None,
+        headers: dict[str, str] | None = None,
+        tls: str | None = None,
         seconds: float = 60,
     ) -> Response:
-        """One request made on the host. `key_file` is a file there whose first line is the key to send."""
+        """One request made on the host, over TLS if `tls` says for which name the certificate must be.
+
+        `key_file` is a file there whose first line is the key to send. TLS trusts the gateway's declared CA, else the
+        host's.
+        """
+        ca = self.fleet.gateway.ca
         want = {
             "method": method,
             "address": address,
@@ -121,6 +134,9 @@ class Machine:
             "body": body,
             "key_file": key_file,
             "key": key,
+            "headers": headers or {},
+            "tls": tls,
+            "ca": Path(ca).expanduser().read_text(encoding="ascii") if ca else None,
             "seconds": seconds,
         }
         return Response(**json.loads(self.run(f"python3 -c {shlex.quote(_HTTP)} {shlex.quote(json.dumps(want))}")))

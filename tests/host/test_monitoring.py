@@ -11,7 +11,7 @@ import pytest
 
 from tests.host.machine import Machine
 from vllm_fleet import paths
-from vllm_fleet.engine.release import release_id
+from vllm_fleet.engine.release import configuration, release_id
 from vllm_fleet.network.gateway import endpoint
 from vllm_fleet.observe import metrics
 from vllm_fleet.observe.alerts import ALERTS
@@ -74,7 +74,8 @@ def test_prometheus_runs_with_the_configuration_on_disk(monitor: Machine) -> Non
 
 
 def test_every_target_is_up(monitor: Machine) -> None:
-    wanted = {target.address: "up" for target in targets(monitor.fleet, monitor.placements, release_id)}
+    scraped = targets(monitor.fleet, monitor.placements, release_id, configuration)
+    wanted = {target.address: "up" for target in scraped}
 
     def health() -> dict[str, str]:
         active = _prometheus(monitor, "/api/v1/targets?state=active")["activeTargets"]
@@ -99,6 +100,19 @@ def test_every_gpu_that_is_declared_is_seen(monitor: Machine) -> None:
     def seen() -> dict[str, int]:
         samples = _query(monitor, "nvml_gpus_visible == nvml_gpus_declared and nvml_kernel_log_followed == 1")
         return {sample["metric"]["host"]: int(sample["value"][1]) for sample in samples}
+
+    assert _eventually(seen, wanted) == wanted
+
+
+def test_every_gateway_tells_when_its_certificate_expires(monitor: Machine) -> None:
+    certificate = monitor.fleet.certificate()
+    wanted = {host.name: certificate.expires.timestamp() for host in monitor.fleet.hosts_in("gateway") if certificate}
+
+    def seen() -> dict[str, float]:
+        return {
+            sample["metric"]["host"]: float(sample["value"][1])
+            for sample in _query(monitor, metrics.CERTIFICATE_EXPIRY)
+        }
 
     assert _eventually(seen, wanted) == wanted
 

@@ -15,6 +15,7 @@ import httpx
 import pytest
 
 from vllm_fleet.inventory import load
+from vllm_fleet.network.clients import trust, url
 from vllm_fleet.planner import Placement
 from vllm_fleet.schema import Fleet
 
@@ -28,8 +29,7 @@ class Lab:
         self.fleet: Fleet
         self.placements: list[Placement]
         self.fleet, self.placements = load(str(ROOT / "inventories" / "lab.py"))
-        gateway = self.fleet.hosts_in("gateway")[0].address
-        self.gateway = f"http://{gateway}:{self.fleet.gateway.port}"
+        self.gateway, self.trusted = url(self.fleet), trust(self.fleet)
         monitor = self.fleet.hosts_in("monitoring")[0].address
         self.prometheus = f"http://{monitor}:{self.fleet.monitoring.prometheus_port}"
         self.key = (ROOT / ".lab/secrets/client-key").read_text().strip()
@@ -50,7 +50,7 @@ class Lab:
         """A request through the gateway with the client's key, or another, or none."""
         bearer = self.key if key == "" else key
         headers = {"Authorization": f"Bearer {bearer}"} if bearer else {}
-        return httpx.post(f"{self.gateway}{path}", json=body, headers=headers, timeout=60)
+        return httpx.post(f"{self.gateway}{path}", json=body, headers=headers, timeout=60, verify=self.trusted)
 
     def complete(self, model: str = "tiny-llama") -> httpx.Response:
         return self.post("/v1/completions", model=model, prompt="Hi", max_tokens=4)

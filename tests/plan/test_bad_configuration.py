@@ -96,6 +96,15 @@ def test_what_only_a_deploy_needs_is_looked_at_before_it_connects(project, envir
     assert "Connecting" not in ran.stderr
 
 
+def test_a_certificate_is_looked_at_before_it_connects(project):
+    spoil(project, "group_data/single.py", "Gateway(", 'Gateway(certificate=Secret(command="echo no PEM"), ')
+    ran = deploy(project, CLIENT_KEY="client", CHAT_ENGINE_KEY="engine")
+    assert ran.returncode == 1
+    assert "pyinfra error: gateway.certificate: holds no certificate that can be read; put there, as PEM," in ran.stderr
+    assert "Traceback" not in ran.stderr
+    assert "Connecting" not in ran.stderr
+
+
 def test_an_inventory_that_is_not_there(project):
     (project / "inventories" / "single.py").rename(project / "inventories" / "box.py")
     ran = deploy(project)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.server
 import json
 import socket
+import ssl
 import subprocess
 import threading
 from collections.abc import Iterator
@@ -15,6 +16,7 @@ import httpx
 import pytest
 from click.testing import CliRunner, Result
 
+from lab.certificates import make
 from vllm_fleet.cli import main
 
 ROOT = Path(__file__).parents[2]
@@ -210,6 +212,18 @@ def use_port(project: Path, port: int) -> None:
     replace(project / "group_data" / "single.py", "Gateway(api_keys", f"Gateway(port={port}, api_keys")
 
 
+def serve_tls(project: Path, gateway: Gateway) -> None:
+    """The gateway with a certificate for 127.0.0.1, declared with its CA."""
+    ca, pem = make(["127.0.0.1"])
+    (project / "ca.pem").write_text(ca)
+    (project / "certificate.pem").write_text(pem)
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(project / "certificate.pem")
+    gateway.socket = context.wrap_socket(gateway.socket, server_side=True)
+    declared = f'Gateway(certificate=Secret(file="{project}/certificate.pem"), ca="{project}/ca.pem", '
+    replace(project / "group_data" / "single.py", "Gateway(port", f"{declared}port")
+
+
 def ask(project: Path, *arguments: str) -> Result:
     return fleet("ask", str(project / "inventories" / "single.py"), *arguments)
 
@@ -230,6 +244,26 @@ def test_an_answer_and_the_next_steps(project: Path, gateway: Gateway) -> None:
     assert (path, authorization) == ("/v1/chat/completions", f"Bearer {KEY}")
     assert body["model"] == "Qwen/Qwen2.5-7B-Instruct"
     assert body["messages"] == [{"role": "user", "content": "What is a KV cache?"}]
+
+
+def test_https_is_asked_where_a_certificate_is_declared(project: Path, gateway: Gateway) -> None:
+    serve_tls(project, gateway)
+    asked = ask(project)
+    assert asked.exit_code == 0, asked.output
+    assert asked.stdout.startswith("Qwen/Qwen2.5-7B-Instruct answers: A cache of keys.\n")
+    assert f"Gateway       https://127.0.0.1:{gateway.server_port}/v1\n" in asked.stdout
+    assert f"curl -N --cacert {project}/ca.pem https://127.0.0.1:{gateway.server_port}/v1/" in asked.stdout
+
+
+def test_a_gateway_with_a_certificate_of_another_ca_is_not_asked(project: Path, gateway: Gateway) -> None:
+    serve_tls(project, gateway)
+    (project / "ca.pem").write_text(make(["127.0.0.1"])[0])
+    line = one_line(ask(project))
+    assert line.startswith(f"Error: https://127.0.0.1:{gateway.server_port}: [SSL: CERTIFICATE_VERIFY_FAILED]")
+    assert line.endswith(
+        "; is it another's certificate, are intermediates missing, or is its CA to be named in gateway.ca?"
+    )
+    assert gateway.requests == []
 
 
 def test_another_question_to_another_model(project: Path, gateway: Gateway) -> None:

@@ -13,9 +13,17 @@ def test_targets_of_the_fleet() -> None:
 
     def engine(address: str, host: str, service: str, replica: int, unit: str) -> Target:
         labels = {"host": host, "service": service, "replica": str(replica), "unit": f"vllm-{unit}.service"}
-        return Target("vllm", address, labels | {"release": f"of {unit} on {host}", "track": "stable"})
+        return Target(
+            "vllm", address, labels | {"release": f"of {unit} on {host}", "configuration": service, "track": "stable"}
+        )
 
-    assert targets(fleet, place(fleet), lambda engine: f"of {engine.instance} on {engine.host.name}") == [
+    every = targets(
+        fleet,
+        place(fleet),
+        release_of=lambda engine: f"of {engine.instance} on {engine.host.name}",
+        configuration_of=lambda engine: engine.service.name,
+    )
+    assert every == [
         engine("10.0.0.11:8000", "gpu1", "chat", 0, "chat"),
         engine("10.0.0.12:8000", "gpu2", "chat", 1, "chat"),
         engine("10.0.0.12:8100", "gpu2", "coder", 0, "coder-0"),
@@ -35,6 +43,6 @@ def test_targets_of_the_fleet() -> None:
 def test_ipv6_addresses_stand_in_brackets() -> None:
     hosts = [*example_fleet().hosts[:2], Host(name="edge1", address="fd00::1", groups=("gateway", "monitoring"))]
     fleet = example_fleet(hosts=hosts)
-    every = targets(fleet, place(fleet), lambda _: "r")
+    every = targets(fleet, place(fleet), lambda _: "r", lambda _: "c")
     found = [target.address for target in every if target.labels["host"] == "edge1"]
     assert found == ["[fd00::1]:9100", "[fd00::1]:8404", "[fd00::1]:9090", "[fd00::1]:9093"]

@@ -212,6 +212,15 @@ def error_of(build):
             lambda: Gateway(api_keys=[Secret(env="K")], clients=["10.0.0.1/8"]),
             "gateway.clients: 10.0.0.1/8 has host bits set; write networks as 10.0.0.0/8 or 0.0.0.0/0",
         ),
+        (
+            lambda: Gateway(api_keys=[Secret(env="K")], ca="ca.pem"),
+            "gateway.ca: has no use without a certificate; declare gateway.certificate, or remove it",
+        ),
+        (
+            lambda: Gateway(api_keys=[Secret(env="K")], name="https://llm.example.net"),
+            "gateway.name: string should match pattern '^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$', got "
+            "'https://llm.example.net'; give a DNS name, as llm.example.net",
+        ),
         (lambda: Secret(), "secret.env: a secret has exactly one source; set one of env, file or command"),
         (
             lambda: Venv(requirements="/nonexistent/lock.txt"),
@@ -276,6 +285,13 @@ def test_secrets_are_read_from_all_three_sources(tmp_path, monkeypatch):
     monkeypatch.setenv("A_KEY", "from-env")
     secrets = [Secret(file=str(file)), Secret(env="A_KEY"), Secret(command="echo from-command")]
     assert [secret.read("x") for secret in secrets] == ["from-file", "from-env", "from-command"]
+
+
+def test_a_secret_of_several_lines_is_read_as_text(monkeypatch):
+    monkeypatch.setenv("PEM", "one line\nanother\n")
+    assert Secret(env="PEM").read_text("x") == "one line\nanother"
+    monkeypatch.setenv("PEM", " \n")
+    assert error_of(lambda: Secret(env="PEM").read_text("x")).startswith("x: the secret from environment variable PEM")
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import ssl
 import sys
 import time
 from pathlib import Path
@@ -13,8 +14,10 @@ import click
 
 from vllm_fleet.commands.base import INVENTORY
 from vllm_fleet.inventory import load
+from vllm_fleet.network.clients import trust, url
+from vllm_fleet.network.gateway import endpoint
 from vllm_fleet.schema import Fleet
-from vllm_fleet.schema.host import GATEWAY, MONITORING
+from vllm_fleet.schema.host import MONITORING
 
 _GATEWAY_LOOKS = 30
 _LOOK_SECONDS = 1.0
@@ -30,7 +33,7 @@ def ask(inventory: str, question: str, model: str | None) -> None:
     import httpx  # late: the other commands start faster without it
 
     fleet, _ = load(inventory)
-    url = f"http://{_address(fleet, GATEWAY)}:{fleet.gateway.port}"
+    gateway, trusted = url(fleet), trust(fleet)
     key = fleet.client_keys()[0]
     body = {
         "model": model or fleet.services[0].model_name,
@@ -39,13 +42,18 @@ def ask(inventory: str, question: str, model: str | None) -> None:
         "stream": True,
     }
     try:
-        _await_gateway(f"{url}/health")
+        _await_gateway(f"{gateway}/health", trusted)
         with httpx.stream(
-            "POST", f"{url}/v1/chat/completions", json=body, headers={"Authorization": f"Bearer {key}"}, timeout=120
+            "POST",
+            f"{gateway}/v1/chat/completions",
+            json=body,
+            headers={"Authorization": f"Bearer {key}"},
+            timeout=120,
+            verify=trusted,
         ) as answer:
             if answer.status_code != 200:
                 answer.read()
-                raise click.ClickException(f"{url}: {answer.status_code}: {answer.text.strip()}")
+                raise click.ClickException(f"{gateway}: {answer.status_code}: {answer.text.strip()}")
             click.echo(f"{body['model']} answers: ", nl=False)
             try:
                 for line in answer.iter_lines():
@@ -53,19 +61,25 @@ def ask(inventory: str, question: str, model: str | None) -> None:
             finally:
                 click.echo()
     except httpx.HTTPError as error:
-        raise click.ClickException(f"{url}: {str(error) or type(error).__name__}; is the gateway up?") from None
-    _next_steps(fleet, inventory, url, str(body["model"]))
+        raise click.ClickException(f"{gateway}: {str(error) or type(error).__name__}; {_mend(error)}") from None
+    _next_steps(fleet, inventory, gateway, str(body["model"]))
 
 
-def _await_gateway(health: str) -> None:
+def _await_gateway(health: str, trusted: ssl.SSLContext) -> None:
     """Wait until the gateway has seen an engine of every service: it looks every two seconds, and a deploy that just
     ended was faster. After half a minute the question is asked all the same, and its answer tells what is wrong."""
     import httpx
 
     for _ in range(_GATEWAY_LOOKS):
-        if httpx.get(health, timeout=10).status_code == 200:
+        if httpx.get(health, timeout=10, verify=trusted).status_code == 200:
             return
         time.sleep(_LOOK_SECONDS)  # between looks; their number is bounded
+
+
+def _mend(error: Exception) -> str:
+    if "CERTIFICATE_VERIFY_FAILED" in str(error):
+        return "is it another's certificate, are intermediates missing, or is its CA to be named in gateway.ca?"
+    return "is the gateway up?"
 
 
 def _delta(line: str) -> str:
@@ -78,25 +92,21 @@ def _delta(line: str) -> str:
     return choices[0]["delta"].get("content") or "" if choices else ""
 
 
-def _next_steps(fleet: Fleet, inventory: str, url: str, model: str) -> None:
-    monitor = _address(fleet, MONITORING)
+def _next_steps(fleet: Fleet, inventory: str, gateway: str, model: str) -> None:
+    monitor = fleet.hosts_in(MONITORING)[0]
+    ca = f"--cacert {fleet.gateway.ca} " if fleet.gateway.ca else ""
     here = "" if shutil.which("pyinfra") else f"{os.path.relpath(Path(sys.executable).parent)}/"
     click.echo(f"""
-Gateway       {url}/v1
-Prometheus    http://{monitor}:{fleet.monitoring.prometheus_port}
-Alertmanager  http://{monitor}:{fleet.monitoring.alertmanager_port}
+Gateway       {gateway}/v1
+Prometheus    http://{endpoint(monitor, fleet.monitoring.prometheus_port)}
+Alertmanager  http://{endpoint(monitor, fleet.monitoring.alertmanager_port)}
 Key           {_key_hint(fleet)}
 
-Try   curl -N {url}/v1/chat/completions -H "Authorization: Bearer {_key_shell(fleet)}" \\
+Try   curl -N {ca}{gateway}/v1/chat/completions -H "Authorization: Bearer {_key_shell(fleet)}" \\
         -H 'Content-Type: application/json' \\
         -d '{{"model": "{model}", "stream": true, "messages": [{{"role": "user", "content": "Hello"}}]}}'
 Next  {here}pyinfra --dry {inventory} deploy.py        what a deploy would change
       {here}pytest tests/host --inventory {inventory}  check every host""")
-
-
-def _address(fleet: Fleet, group: str) -> str:
-    address = fleet.hosts_in(group)[0].address
-    return f"[{address}]" if ":" in address else address
 
 
 def _key_shell(fleet: Fleet) -> str:

@@ -18,9 +18,10 @@ from vllm_fleet.drill.run import Outcome, run
 from vllm_fleet.drill.victims import victims
 from vllm_fleet.drill.watch import Watch
 from vllm_fleet.inventory import load
+from vllm_fleet.network.clients import trust, url
 from vllm_fleet.network.gateway import endpoint
 from vllm_fleet.schema import ConfigError, Fleet
-from vllm_fleet.schema.host import GATEWAY, MONITORING
+from vllm_fleet.schema.host import MONITORING
 
 
 @click.command()
@@ -72,7 +73,8 @@ def _watch(fleet: Fleet) -> Watch:
 
 def _gateway(fleet: Fleet) -> httpx.Client:
     return httpx.Client(
-        base_url=f"http://{endpoint(fleet.hosts_in(GATEWAY)[0], fleet.gateway.port)}",
+        base_url=url(fleet),
+        verify=trust(fleet),
         headers={"Authorization": f"Bearer {fleet.client_keys()[0]}"},
         limits=httpx.Limits(max_connections=None),
     )

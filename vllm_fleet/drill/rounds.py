@@ -35,7 +35,10 @@ _LOST, _ECC, _THROTTLED, _NARROW, _UNLINKED, _RECOVERY, _XID_APP, _XID_FATAL = 1
 def rounds(fleet: Fleet, victims: Victims) -> list[Round]:
     """In the order in which they can be planted; the longest first."""
     return [
-        (*_gpus(victims), *_host(victims), *_overload(victims), _one_replica_down(victims), _rank_missing(victims)),
+        (
+            *(*_gpus(victims), *_host(victims), *_overload(victims)),
+            *(_certificate_ends(victims), _one_replica_down(victims), _rank_missing(victims)),
+        ),
         (_frozen(victims), _never_ready(victims), _crashing(victims), _group_failing(victims), _exporter_down(victims)),
         (_cut_off(fleet, victims), _gateway_down(victims)),
         (_alerts_stuck(victims),),
@@ -214,6 +217,24 @@ def _cut_off(fleet: Fleet, victims: Victims) -> Fault:
 
 def _gateway_down(victims: Victims) -> Fault:
     return _unit_stopped(victims.gateway.name, "haproxy.service", "GatewayDown")
+
+
+def _certificate_ends(victims: Victims) -> Fault:
+    host, file, kept = victims.gateway.name, f"{paths.TEXTFILES}/vllm-fleet-gateway.prom", "/run/vllm-fleet-drill.prom"
+    # what is deployed is looked at before, so the file that tells of it is changed
+    tomorrow = "$(($(date +%s) + 86400))"
+    return Fault(
+        f"{host}: its certificate is said to end tomorrow",
+        ("CertExpiring",),
+        {metrics.HOST: host},
+        (
+            Step(
+                host,
+                f'cp -p {file} {kept} && sed -i -E "s/ [0-9.e+]+$/ {tomorrow}/" {file}',
+                f"! [ -e {kept} ] || mv {kept} {file}",
+            ),
+        ),
+    )
 
 
 def _alerts_stuck(victims: Victims) -> Fault:

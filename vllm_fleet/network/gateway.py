@@ -53,4 +53,9 @@ def server_name(engine: Placement) -> str:
 
 def endpoint(host: Host, port: int) -> str:
     """`address:port` on a host's private address, an IPv6 address in brackets."""
-    return f"[{host.address}]:{port}" if ":" in host.address else f"{host.address}:{port}"
+    return authority(host.address, port)
+
+
+def authority(name: str, port: int) -> str:
+    """`name:port` as it stands in a URL, an IPv6 address in brackets."""
+    return f"[{name}]:{port}" if ":" in name else f"{name}:{port}"

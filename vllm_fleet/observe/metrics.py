@@ -67,6 +67,8 @@ FACTS_TIMESTAMP = "vllm_fleet_engine_facts_timestamp_seconds"
 RUNNING_INFO = "vllm_fleet_engine_running_info"  # also RELEASE: what the process was started with
 KV_CACHE_TOKENS = "vllm_fleet_kv_cache_tokens"  # also `engine`
 PROBE_SUCCESS = "vllm_fleet_probe_success"  # 0 or 1; only while it serves
+# ours, from files that the node exporter reads; label `certificate`: what clients call the gateway
+CERTIFICATE_EXPIRY = "vllm_fleet_certificate_expiry_timestamp_seconds"
 
 # the watchers of themselves
 NOTIFICATION_ERRORS = "prometheus_notifications_errors_total"

@@ -11,6 +11,8 @@ from vllm_fleet.planner.placement import Placement
 from vllm_fleet.schema import Fleet, Host
 from vllm_fleet.schema.host import GATEWAY, MONITORING
 
+IdOf = Callable[[Placement], str]
+
 
 @dataclass(frozen=True)
 class Target:
@@ -22,15 +24,15 @@ class Target:
     labels: dict[str, str]
 
 
-def targets(fleet: Fleet, placements: list[Placement], release_of: Callable[[Placement], str]) -> list[Target]:
+def targets(fleet: Fleet, placements: list[Placement], release_of: IdOf, configuration_of: IdOf) -> list[Target]:
     """Every target, by job and then in the fleet's order. Engines that serve no API have no metrics.
 
-    + release_of: the id of an engine's release
+    The ids of an engine's release and configuration are those of engine/release.py.
     """
-    return list(_targets(fleet, placements, release_of))
+    return list(_targets(fleet, placements, release_of, configuration_of))
 
 
-def _targets(fleet: Fleet, placements: list[Placement], release_of: Callable[[Placement], str]) -> Iterator[Target]:
+def _targets(fleet: Fleet, placements: list[Placement], release_of: IdOf, configuration_of: IdOf) -> Iterator[Target]:
     for engine in placements:
         if engine.head:
             labels = {
@@ -39,6 +41,7 @@ def _targets(fleet: Fleet, placements: list[Placement], release_of: Callable[[Pl
                 metrics.REPLICA: str(engine.replica),
                 metrics.UNIT: engine.unit,
                 metrics.RELEASE: release_of(engine),
+                metrics.CONFIGURATION: configuration_of(engine),
                 metrics.TRACK: metrics.STABLE,
             }
             yield Target(metrics.VLLM, engine.endpoint, labels)

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
-
-from prometheus_client import CollectorRegistry, Gauge, generate_latest
 
 from vllm_fleet import paths
 from vllm_fleet.engine.release import configuration, release_id
@@ -14,6 +11,7 @@ from vllm_fleet.observe import metrics
 from vllm_fleet.planner.placement import Placement, on_host
 from vllm_fleet.planner.services import sizings
 from vllm_fleet.render.files import File, Link, fill
+from vllm_fleet.render.textfile import textfile
 from vllm_fleet.render.zipapp import installed, modules_of, zipapp
 from vllm_fleet.schema import Fleet, Host
 
@@ -53,7 +51,7 @@ def declared_file(fleet: Fleet, placements: list[Placement], here: Host) -> File
     """What is declared of a host's engines."""
     engines = on_host(placements, here.name)
     planned = {each.service.name: each.found.kv_cache_tokens for each in sizings(fleet, placements) if each.found}
-    return _textfile(
+    return textfile(
         "declared",
         (
             metrics.ENGINE_INFO,
@@ -80,7 +78,7 @@ def declared_file(fleet: Fleet, placements: list[Placement], here: Host) -> File
 def services_file(fleet: Fleet) -> File:
     """What is declared of services, for monitoring hosts."""
     replicas = [({metrics.SERVICE: service.name}, service.replicas) for service in fleet.services]
-    return _textfile("services", (metrics.SERVICE_REPLICAS, "Declared replicas.", replicas))
+    return textfile("services", (metrics.SERVICE_REPLICAS, "Declared replicas.", replicas))
 
 
 def _labels(engine: Placement) -> dict[str, str]:
@@ -99,14 +97,3 @@ def _details(engine: Placement) -> dict[str, str]:
         metrics.TRACK: metrics.STABLE,
         "vllm_version": engine.service.runtime.vllm,
     }
-
-
-def _textfile(name: str, *families: tuple[str, str, Sequence[tuple[dict[str, str], float]]]) -> File:
-    """A file for the node exporter. Families are gauges as (name, help, samples); one without samples is left out."""
-    registry = CollectorRegistry()
-    for family, help_text, samples in families:
-        if samples:
-            gauge = Gauge(family, help_text, [*samples[0][0]], registry=registry)
-            for labels, value in samples:
-                gauge.labels(**labels).set(value)
-    return File(f"{paths.TEXTFILES}/vllm-fleet-{name}.prom", generate_latest(registry).decode())

@@ -1,4 +1,4 @@
-"""HAProxy's configuration, which holds no secret, and its two key files, which do."""
+"""HAProxy's configuration, which holds no secret, and its files of keys, which do."""
 
 from __future__ import annotations
 
@@ -12,11 +12,13 @@ from vllm_fleet.network.gateway import Backend, backends, endpoint
 from vllm_fleet.planner.placement import Placement
 from vllm_fleet.render.files import File, fill
 from vllm_fleet.schema import ConfigError, Fleet, Host
+from vllm_fleet.schema.certificate import Certificate
 
 CONFIG = "/etc/haproxy/haproxy.cfg"
 KEYS = "/etc/haproxy/vllm-fleet"
 CLIENT_KEYS = f"{KEYS}/client-keys.lst"
 ENGINE_KEYS = f"{KEYS}/engine-keys.map"
+CERTIFICATE = f"{KEYS}/certificate.pem"
 
 # HAProxy must take the configuration with the keys that come, not with those that are there.
 CHECK = f"""\
@@ -40,6 +42,7 @@ def gateway_config(fleet: Fleet, placements: list[Placement], host: Host) -> Fil
         engine_keys=ENGINE_KEYS,
         # a host without IPv6 cannot bind ::, so only ask for it where a client may use it
         bind=f":::{fleet.gateway.port} v4v6" if _any_ipv6(fleet.gateway.clients) else f"*:{fleet.gateway.port}",
+        certificate=CERTIFICATE if fleet.gateway.certificate else None,
         stats_bind=endpoint(host, fleet.gateway.stats_port),
         max_body_bytes=fleet.gateway.max_body_kib * 1024,
         max_header_bytes=_HEADER_BYTES,
@@ -65,6 +68,11 @@ def key_files(client_keys: list[str], engine_keys: dict[str, str]) -> list[File]
         File(CLIENT_KEYS, clients, mode="0600", secret=True),
         File(ENGINE_KEYS, engines, mode="0600", secret=True),
     ]
+
+
+def certificate_file(certificate: Certificate) -> File:
+    """What the gateway shows to clients, and its private key; HAProxy reads it as root, before it drops privileges."""
+    return File(CERTIFICATE, certificate.pem, mode="0600", secret=True)
 
 
 def _any_ipv6(networks: list[str]) -> bool:

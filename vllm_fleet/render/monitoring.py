@@ -8,8 +8,9 @@ from typing import Any
 import yaml
 
 from vllm_fleet import paths
-from vllm_fleet.engine.release import release_id
+from vllm_fleet.engine.release import configuration, release_id
 from vllm_fleet.network.gateway import endpoint
+from vllm_fleet.observe import metrics
 from vllm_fleet.observe.alertmanager import alertmanager_config
 from vllm_fleet.observe.alerts import ALERTS
 from vllm_fleet.observe.prometheus import prometheus_config
@@ -18,7 +19,9 @@ from vllm_fleet.observe.slo import recordings
 from vllm_fleet.observe.targets import targets
 from vllm_fleet.planner.placement import Placement
 from vllm_fleet.render.files import File
+from vllm_fleet.render.textfile import textfile
 from vllm_fleet.schema import Fleet, Host
+from vllm_fleet.schema.certificate import Certificate
 
 RULES = "/etc/prometheus/rules/vllm-fleet.yml"
 PROMETHEUS_CONFIG = "/etc/prometheus/prometheus.yml"
@@ -58,7 +61,8 @@ def rules_file(fleet: Fleet) -> File:
 
 def prometheus_file(fleet: Fleet, placements: list[Placement]) -> File:
     """What Prometheus scrapes and whom it tells."""
-    return File(PROMETHEUS_CONFIG, _yaml(prometheus_config(fleet, targets(fleet, placements, release_id), RULES)))
+    scraped = targets(fleet, placements, release_id, configuration)
+    return File(PROMETHEUS_CONFIG, _yaml(prometheus_config(fleet, scraped, RULES)))
 
 
 def alertmanager_file(webhooks: Mapping[str, str]) -> File:
@@ -95,6 +99,13 @@ def node_exporter_start(fleet: Fleet, host: Host) -> list[File]:
         "--collector.systemd.unit-include=vllm-.+[.]service",
         "--collector.systemd.enable-restarts-metrics",
     )
+
+
+def gateway_metrics(name: str, certificate: Certificate | None) -> File:
+    """When the certificate expires that was deployed for what clients call a gateway; no series without one."""
+    samples = [({"certificate": name}, certificate.expires.timestamp())] if certificate else []
+    help_text = "When the certificate that was deployed last expires, since the epoch."
+    return textfile("gateway", (metrics.CERTIFICATE_EXPIRY, help_text, samples))
 
 
 def _start(package: str, *arguments: str) -> list[File]:

@@ -7,7 +7,7 @@ from pyinfra.api import deploy
 
 from vllm_fleet.operations import tree
 from vllm_fleet.planner.placement import Placement
-from vllm_fleet.render.gateway import CHECK, KEYS, gateway_config, key_files
+from vllm_fleet.render.gateway import CHECK, KEYS, certificate_file, gateway_config, key_files
 from vllm_fleet.schema import Fleet
 from vllm_fleet.tree import Unit
 
@@ -17,6 +17,8 @@ def apply(fleet: Fleet, placements: list[Placement]) -> None:
     """The gateway of this host. A reload keeps running streams on the old process until they end."""
     config = gateway_config(fleet, placements, fleet.host(host.name))
     keys = key_files(fleet.client_keys(), fleet.engine_keys())
+    if certificate := fleet.certificate():
+        keys.append(certificate_file(certificate))
     tree(
         name="HAProxy",
         packages=["haproxy"],

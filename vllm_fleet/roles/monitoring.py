@@ -13,7 +13,7 @@ from vllm_fleet.render import engine_facts as facts
 from vllm_fleet.render import gpu_exporter as render_gpu
 from vllm_fleet.render import monitoring as render
 from vllm_fleet.schema import Fleet, Host
-from vllm_fleet.schema.host import GPU, MONITORING
+from vllm_fleet.schema.host import GATEWAY, GPU, MONITORING
 from vllm_fleet.tree import Unit
 
 
@@ -31,12 +31,13 @@ def apply(fleet: Fleet, placements: list[Placement]) -> None:
 
 @deploy("Node exporter")
 def exporter(fleet: Fleet, here: Host) -> None:
-    """CPU, memory, disk and network of this host."""
+    """CPU, memory, disk and network of this host, and when a gateway's certificate expires."""
     start = render.node_exporter_start(fleet, here)
+    gateway = [render.gateway_metrics(fleet.gateway_name(here), fleet.certificate())] if GATEWAY in here.groups else []
     tree(
         name="Node exporter",
         packages=[render.NODE_EXPORTER],
-        entries=start,
+        entries=[*start, *gateway],
         units=[Unit(f"{render.NODE_EXPORTER}.service", restart_on=(*start,))],
     )
 

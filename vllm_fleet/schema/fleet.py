@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from typing import Annotated, Any
 
 from pydantic import Field, field_validator, model_validator
 
 from .base import Model, Port
+from .certificate import Certificate, load_certificate
 from .drill import Drill
 from .errors import ConfigError, FieldError
 from .gateway import Gateway
@@ -55,6 +57,26 @@ class Fleet(Model):
         keys = self.gateway.api_keys
         return [key.read(f"gateway.api_keys.{number}") for number, key in enumerate(keys)]
 
+    def gateway_name(self, gateway: Host) -> str:
+        """What clients call one of the gateways: a DNS name or its address."""
+        return self.gateway.name or gateway.address
+
+    def certificate(self) -> Certificate | None:
+        """The gateways' certificate, read now; None where they speak plain HTTP.
+
+        Raises ConfigError for one that HAProxy would not take, that has expired, or that is not for their name.
+        """
+        path = "gateway.certificate"
+        if self.gateway.certificate is None:
+            return None
+        found = load_certificate(self.gateway.certificate.read_text(path), path, datetime.now(UTC))
+        for host in self.hosts_in(GATEWAY):
+            name = self.gateway_name(host)
+            if not found.covers(name):
+                held = ", ".join(found.names) or "no name"
+                raise ConfigError(f"{path}: is for {held}, not for {name}; get one for it, or change gateway.name")
+        return found
+
     def webhooks(self) -> dict[str, str]:
         """Where alerts go, by severity, read now. Raises ConfigError for a missing or empty URL."""
         declared = {
@@ -69,6 +91,7 @@ class Fleet(Model):
         one."""
         self.engine_keys()
         self.client_keys()
+        self.certificate()
         self.webhooks()
         if isinstance(self.versions.nvidia_packages, NvidiaNetwork):
             self.versions.nvidia_packages.read_keys()

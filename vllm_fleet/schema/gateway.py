@@ -5,9 +5,10 @@ from __future__ import annotations
 import ipaddress
 from typing import Annotated
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from .base import Model, Port
+from .errors import FieldError
 from .secret import Secret
 
 # What vLLM's OpenAI server offers for inference and guards with the API key (vllm-facts section 4). Everything
@@ -35,6 +36,15 @@ class Gateway(Model):
 
     api_keys: Annotated[list[Secret], Field(min_length=1)]
     """Keys that clients may use; several at once to rotate."""
+    certificate: Secret | None = None
+    """PEM of the certificate, its intermediates and its private key, in this order: clients speak HTTPS. None: HTTP."""
+    name: Annotated[
+        str | None, Field(pattern=r"^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$", description="a DNS name, as llm.example.net")
+    ] = None
+    """What clients call the gateways. None: each by its private address."""
+    ca: str | None = None
+    """A PEM file on the machine that deploys: the CA that signed the certificate, where that machine does not know it.
+    `fleet ask` and the host tests trust it."""
     port: Port = 8080
     stats_port: Port = 8404
     clients: list[str] = ["0.0.0.0/0", "::/0"]
@@ -50,3 +60,9 @@ class Gateway(Model):
     @classmethod
     def _networks(cls, values: list[str]) -> list[str]:
         return check_networks(values)
+
+    @model_validator(mode="after")
+    def _ca_has_a_use(self) -> Gateway:
+        if self.ca and not self.certificate:
+            raise FieldError("ca", "has no use without a certificate; declare gateway.certificate, or remove it")
+        return self

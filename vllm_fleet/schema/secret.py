@@ -42,16 +42,22 @@ class Secret(Model):
     __str__ = __repr__
 
     def read(self, path: str) -> str:
-        """The value, surrounding white space removed. `path` names the secret in an error (`services.chat.api_key`).
+        """The value, one word, surrounding white space removed. `path` names the secret in an error
+        (`services.chat.api_key`).
 
         Raises ConfigError when the source is missing, fails, or yields nothing: an empty key would silently
         turn vLLM's authentication off (measured on 0.32: an empty VLLM_API_KEY accepts everyone).
         """
+        value = self.read_text(path)
+        if any(character.isspace() or not character.isprintable() for character in value):
+            raise ConfigError(f"{path}: the secret from {self._source()} has white space inside; store one word")
+        return value
+
+    def read_text(self, path: str) -> str:
+        """As `read`, for a value of several lines."""
         value = self._read(path).strip()
         if not value:
             raise ConfigError(f"{path}: the secret from {self._source()} is empty; put a value there")
-        if any(character.isspace() or not character.isprintable() for character in value):
-            raise ConfigError(f"{path}: the secret from {self._source()} has white space inside; store one word")
         return value
 
     def _source(self) -> str:

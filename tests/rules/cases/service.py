@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.rules.cases.case import Case, counter, engine, labels_of, up
+from tests.rules.cases.case import Case, counter, engine, labels_of, series, up
 
 CHAT_0, CHAT_1, CODER = up("vllm", "gpu1", "chat", 0), up("vllm", "gpu2", "chat", 1), up("vllm", "gpu2", "coder", 0)
 CHAT = [{"service": "chat"}]
@@ -14,6 +14,10 @@ _ROUTE = {"handler": "/v1/chat/completions", "method": "POST"}
 _OK = engine("http_requests_total", status="2xx", **_ROUTE)
 _BAD = engine("http_requests_total", status="4xx", **_ROUTE)
 _MODELS = engine("http_requests_total", status="2xx", handler="/v1/models", method="GET")
+
+_LEAF = labels_of("node", "edge1") | {"certificate": "llm.example.net"}
+_EXPIRY = series("vllm_fleet_certificate_expiry_timestamp_seconds", _LEAF)
+_DAYS_14 = 14 * 86400
 
 CASES = [
     Case("VllmServiceDown", "both replicas are gone", {CHAT_0: "1 0x9", CHAT_1: "1 0x9", CODER: "1x9"}, 2, CHAT),
@@ -34,5 +38,9 @@ CASES = [
     Case("ClientAborts", "others are refused, or ask for the models",
          {_OK: counter((30, 10)), _STOPPED: counter((30, 10)), _BAD: counter((30, 10)), _MODELS: counter((30, 10))},
          30),
+    Case("CertExpiring", "less than 14 days are left", {_EXPIRY: f"{_DAYS_14 + 300}x20"}, 6, [_LEAF]),
+    Case("CertExpiring", "it has expired", {_EXPIRY: "0x20"}, 0, [_LEAF]),
+    Case("CertExpiring", "14 days and a minute are left", {_EXPIRY: f"{_DAYS_14 + 660}x20"}, 10),
+    Case("CertExpiring", "a new one came in time", {_EXPIRY: f"{_DAYS_14 + 300}x4 {90 * 86400}x20"}, 20),
     Case("ClientAborts", "one of a few", {_OK: counter((30, 0.5)), _STOPPED: counter((30, 0.4))}, 30),
 ]  # fmt: skip

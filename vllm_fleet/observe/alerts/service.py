@@ -1,4 +1,4 @@
-"""Whether each service answers, with all of its replicas, and whether its clients wait for the answers."""
+"""Whether each service answers, with all of its replicas, and whether its clients get in and wait for the answers."""
 
 from __future__ import annotations
 
@@ -68,4 +68,16 @@ CLIENT_ABORTS = Alert(
     provided=f"and {_ACCEPTED} > 0.02",
 )
 
-ALERTS = (VLLM_SERVICE_DOWN, GATEWAY_DOWN, VLLM_REPLICAS_MISSING, CLIENT_ABORTS)
+CERT_EXPIRING = Alert(
+    name="CertExpiring",
+    query=f"({metrics.CERTIFICATE_EXPIRY} - time()) / 86400",
+    comparison="<",
+    threshold=14,
+    held="0s",
+    severity="ticket",
+    subject=subjects.SERVICE,
+    summary="{{ $labels.host }}: the certificate of {{ $labels.certificate }} expires in less than 14 days",
+    action="Put a new one behind gateway.certificate, and deploy",
+)
+
+ALERTS = (VLLM_SERVICE_DOWN, GATEWAY_DOWN, VLLM_REPLICAS_MISSING, CLIENT_ABORTS, CERT_EXPIRING)
