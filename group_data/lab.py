@@ -18,6 +18,7 @@ if _lab:
         Drill,
         Fleet,
         Gateway,
+        Grafana,
         Hub,
         Monitoring,
         Secret,
@@ -105,6 +106,11 @@ if _lab:
         monitoring=Monitoring(
             operators=[_lab["subnet"]],
             retention="2d",
+            # simulated by a package of the lab's own, with Grafana's name (lab/grafana)
+            grafana=Grafana(
+                repository=AptRepository(line=_lab["grafana_apt"]["source"], packages=_lab["grafana_apt"]["packages"]),
+                admin_password=Secret(file=".lab/secrets/grafana-password"),
+            ),
             # the lab's own receiver
             page_webhook=Secret(command=f"echo {_lab['webhooks']}/page"),
             ticket_webhook=Secret(command=f"echo {_lab['webhooks']}/ticket"),

@@ -80,6 +80,16 @@ fleet = Fleet(
         page_webhook=Secret(env="PAGE_WEBHOOK"),
         ticket_webhook=Secret(env="TICKET_WEBHOOK"),
         watchdog_webhook=Secret(env="WATCHDOG_WEBHOOK"),
+        # Grafana with the dashboards of grafana/, for operators on port 3000. The key of its packages is a file that
+        # you have compared with Grafana's fingerprint.
+        # grafana=Grafana(
+        #     repository=AptRepository(
+        #         line="deb [signed-by=/etc/apt/keyrings/vllm-fleet-grafana.asc] https://apt.grafana.com stable main",
+        #         packages=["grafana"],
+        #         key=Path("keys/grafana.asc").read_text(),
+        #     ),
+        #     admin_password=Secret(env="GRAFANA_PASSWORD"),
+        # ),
     ),
     versions=Versions(
         # Another branch or version is a rolling upgrade: each host is drained, rebooted, looked at and admitted again.

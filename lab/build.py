@@ -15,6 +15,7 @@ from lab import (
     cleanup,
     docker_debs,
     engine_image,
+    grafana_debs,
     hosts,
     machine,
     mirrors,
@@ -65,6 +66,7 @@ def bring_up(release: str, paths: Paths, reporter: Reporter) -> None:
         if docker_debs.for_release(release):
             docker_debs.build(mirror_root.result(), paths)
         nvidia_debs.build(paths)
+        grafana_debs.build(paths)
         boot(host_root.result(), mirror_root.result(), paths, reporter)
         engine.result()
     with reporter.step("pushing the engine's image to the registry"):
@@ -93,7 +95,7 @@ def prepare_engine(paths: Paths, reporter: Reporter) -> None:
 def _make_secrets(paths: Paths) -> None:
     """API keys and a certificate of this lab alone, made once: the inventory names their files."""
     paths.secrets.mkdir(mode=0o700, exist_ok=True)
-    for name in ("client-key", "engine-key"):
+    for name in ("client-key", "engine-key", "grafana-password"):
         if not (paths.secrets / name).exists():
             _write_secret(paths.secrets / name, f"lab-{secrets.token_hex(16)}\n")
     if not (paths.secrets / "certificate.pem").exists():

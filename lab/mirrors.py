@@ -72,7 +72,7 @@ def children(root: Path, paths: Paths) -> list[Child]:
     config = paths.run / "mirrors"
     for directory in (config, paths.apt, paths.registry, paths.files):
         directory.mkdir(parents=True, exist_ok=True)
-    for published in (paths.wheels, paths.docker_debs, paths.nvidia_debs):
+    for published in (paths.wheels, paths.docker_debs, paths.nvidia_debs, paths.grafana_debs):
         link = paths.files / published.name
         if not link.is_symlink():
             link.symlink_to(f"../{published.name}")

@@ -7,14 +7,12 @@ a flat apt repository with two driver branches, so that a host can be upgraded f
 
 from __future__ import annotations
 
-import hashlib
-import shutil
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lab import flat_repository, shell
+from lab import flat_repository, shell, stand_ins
+from lab.stand_ins import UNITS
 from lab.topology import NVIDIA_APT_URL, Paths
 
 SOURCES = Path(__file__).with_name("nvidia")
@@ -25,22 +23,14 @@ TOOLKIT = "1.18.0-1"
 HEADERS = "99-1"
 
 LIBRARIES = "usr/lib/x86_64-linux-gnu"
-UNITS = "usr/lib/systemd/system"
 LIBRARY = "libnvidia-ml.so"
-# As debhelper's: systemd knows new units at once, and none is started or restarted by it.
-POSTINST = "#!/bin/sh\nset -e\n[ ! -d /run/systemd/system ] || systemctl daemon-reload\n"
 
 
 @dataclass(frozen=True)
-class Package:
-    """One package: what it needs at its own version, and what it puts on a host (path: file of `lab/nvidia/`)."""
+class Package(stand_ins.Package):
+    """Of both driver branches, unless it says otherwise."""
 
-    name: str
     versions: tuple[str, ...] = DRIVERS
-    depends: tuple[str, ...] = ()
-    programs: Mapping[str, str] = field(default_factory=dict)
-    files: Mapping[str, str] = field(default_factory=dict)
-    links: Mapping[str, str] = field(default_factory=dict)
 
 
 PACKAGES = (
@@ -94,22 +84,7 @@ def for_hosts() -> dict[str, Any]:
 
 def key() -> str:
     """Changes when any package would."""
-    content = [Path(__file__), Path(flat_repository.__file__), *sorted(SOURCES.iterdir())]
-    return hashlib.sha256(b"\n".join(file.read_bytes() for file in content if file.is_file())).hexdigest()[:12]
-
-
-def control(package: Package, version: str) -> str:
-    """The package's control file."""
-    depends = [*(f"{name} (= {version})" for name in package.depends), *(["python3"] if package.programs else [])]
-    lines = [
-        f"Package: {package.name}",
-        f"Version: {version}",
-        "Architecture: amd64",
-        "Maintainer: vllm-fleet lab <lab@invalid>",
-        *([f"Depends: {', '.join(depends)}"] if depends else []),
-        f"Description: the lab's stand-in for {package.name}; nothing of NVIDIA's is in it",
-    ]
-    return "\n".join(lines) + "\n"
+    return stand_ins.key(SOURCES, __file__)
 
 
 def compile_argv(target: Path, driver: str, root: str = "") -> list[str]:
@@ -124,47 +99,12 @@ def compile_argv(target: Path, driver: str, root: str = "") -> list[str]:
 
 def build(paths: Paths) -> None:
     """The repository, unless it is there and made of the same."""
-    target = paths.nvidia_debs
-    done = target / "key"
-    if done.exists() and done.read_text() == key():
-        return
-    half = target.with_name(f"{target.name}.half")
-    shutil.rmtree(half, ignore_errors=True)
-    half.mkdir(parents=True)
-    for package in PACKAGES:
-        for version in package.versions:
-            _build_package(package, version, half, paths)
-    flat_repository.write_index(half)
-    (half / "key").write_text(key())
-    shutil.rmtree(target, ignore_errors=True)
-    half.rename(target)
 
+    def compile_library(package: stand_ins.Package, driver: str, tree: Path) -> None:
+        if package.name == "libnvidia-ml1":
+            compiled = tree / LIBRARIES / f"{LIBRARY}.{driver}"
+            shell.logged(compile_argv(compiled, driver), paths.logs / "nvml.log", "compiling the lab's libnvidia-ml")
+            compiled.chmod(0o644)
 
-def _build_package(package: Package, version: str, folder: Path, paths: Paths) -> None:
-    """One .deb, by way of a tree of its files."""
-    upstream = version.split("-")[0]
-    tree = folder / "tree"
-    _write(tree / "DEBIAN/control", control(package, version))
-    if any(path.startswith(UNITS) for path in package.files):
-        _write(tree / "DEBIAN/postinst", POSTINST, 0o755)
-    for mode, contents in ((0o755, package.programs), (0o644, package.files)):
-        for path, source in contents.items():
-            _write(tree / path, (SOURCES / source).read_text().replace("@VERSION@", upstream), mode)
-    for path, target in package.links.items():
-        (tree / path).parent.mkdir(parents=True, exist_ok=True)
-        (tree / path).symlink_to(target.replace("@VERSION@", upstream))
-    if package.name == "libnvidia-ml1":
-        compiled = tree / LIBRARIES / f"{LIBRARY}.{upstream}"
-        shell.logged(compile_argv(compiled, upstream), paths.logs / "nvml.log", "compiling the lab's libnvidia-ml")
-        compiled.chmod(0o644)
-    for directory in (tree, *(path for path in tree.rglob("*") if path.is_dir())):
-        directory.chmod(0o755)  # whatever the umask
-    argv = ["dpkg-deb", "--root-owner-group", "--build", str(tree), str(folder / f"{package.name}_{version}_amd64.deb")]
-    shell.logged(argv, paths.logs / "nvidia-debs.log", f"packing the lab's {package.name}")
-    shutil.rmtree(tree)
-
-
-def _write(file: Path, text: str, mode: int = 0o644) -> None:
-    file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(text)
-    file.chmod(mode)
+    log = paths.logs / "nvidia-debs.log"
+    stand_ins.build(paths.nvidia_debs, PACKAGES, SOURCES, key(), log, compile_library)

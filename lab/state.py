@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from lab import docker_debs, engine_image, nvidia_debs, tiny_model
+from lab import docker_debs, engine_image, grafana_debs, nvidia_debs, tiny_model
 from lab.topology import (
     APT_PROXY,
     BRIDGE,
@@ -48,6 +48,7 @@ def facts(release: str, paths: Paths) -> dict[str, Any]:
         "apt_proxy": APT_PROXY,
         "docker_apt": docker_debs.for_release(release),
         "nvidia_apt": nvidia_debs.for_hosts(),
+        "grafana_apt": grafana_debs.for_hosts(),
         "hub_endpoint": HUB_ENDPOINT,
         "webhooks": WEBHOOKS_URL,
         "engine_image": engine_image.reference(paths),

@@ -36,6 +36,7 @@ REGISTRY = f"{BRIDGE_ADDRESS}:{REGISTRY_PORT}"
 FILES_URL = f"http://{BRIDGE_ADDRESS}:{FILES_PORT}"
 DOCKER_APT_URL = f"{FILES_URL}/docker/"
 NVIDIA_APT_URL = f"{FILES_URL}/nvidia/"
+GRAFANA_APT_URL = f"{FILES_URL}/grafana/"
 WHEELS_URL = f"{FILES_URL}/wheels/"
 HUB_ENDPOINT = f"http://{BRIDGE_ADDRESS}:{HUB_PORT}"
 WEBHOOKS_URL = f"http://{BRIDGE_ADDRESS}:{WEBHOOKS_PORT}"
@@ -117,6 +118,11 @@ class Paths:
     def nvidia_debs(self) -> Path:
         """A flat apt repository of the stand-ins for NVIDIA's packages."""
         return self.cache / "nvidia"
+
+    @property
+    def grafana_debs(self) -> Path:
+        """A flat apt repository of the stand-in for Grafana."""
+        return self.cache / "grafana"
 
     @property
     def files(self) -> Path:

@@ -4,10 +4,30 @@ from __future__ import annotations
 
 from typing import Any
 
-from vllm_fleet.schema import Container, Fleet, Gateway, Host, Hub, Monitoring, Secret, Service
+from vllm_fleet.schema import (
+    AptRepository,
+    Container,
+    Fleet,
+    Gateway,
+    Grafana,
+    Host,
+    Hub,
+    Monitoring,
+    Secret,
+    Service,
+)
 
 IMAGE = "vllm/vllm-openai@sha256:" + "0123456789abcdef" * 4
 REVISION = "0123456789abcdef0123456789abcdef01234567"
+
+GRAFANA = Grafana(
+    repository=AptRepository(
+        line="deb [signed-by=/etc/apt/keyrings/vllm-fleet-grafana.asc] https://apt.example stable main",
+        packages=["grafana"],
+        key="-----BEGIN PGP PUBLIC KEY BLOCK-----\n",
+    ),
+    admin_password=Secret(env="GRAFANA_PASSWORD"),
+)
 
 
 def service(name: str, model: str, **values: Any) -> Service:

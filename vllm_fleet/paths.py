@@ -2,6 +2,7 @@
 
 CONFIG = "/etc/vllm-fleet"
 ENGINES = f"{CONFIG}/engines"
+DASHBOARDS = f"{CONFIG}/dashboards"
 STATE = "/var/lib/vllm-fleet"
 MODELS = f"{STATE}/models"
 VENVS = f"{STATE}/venvs"

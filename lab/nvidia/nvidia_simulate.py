@@ -4,6 +4,9 @@
 nvidia-simulate lost GPU           NVML answers GPU_IS_LOST
 nvidia-simulate ecc GPU            an uncorrected memory error, and a row that waits to be remapped
 nvidia-simulate throttle GPU       too hot: clocks are held down, for longer and longer
+nvidia-simulate brake GPU          the machine's power brake holds clocks down, for longer and longer
+nvidia-simulate remap GPU          a bad row of memory, and no spare one is left
+nvidia-simulate orphan GPU         process 1 holds 8 GiB of its memory
 nvidia-simulate pcie GPU           8 PCIe lanes of 16, at generation 3
 nvidia-simulate nvlink GPU         its last two NVLinks are down
 nvidia-simulate recovery GPU       the driver asks for a reset of the GPU
@@ -43,6 +46,12 @@ FAULTS: dict[str, dict[str, str]] = {
         "violation.1": "0+1000000000@{now}",
         "field.270": "0+1000000000@{now}",
     },
+    "brake": {
+        "clock_reasons": "0x88",  # hardware slowdown, by the power brake
+        "field.271": "0+1000000000@{now}",
+    },
+    "remap": {"remap_failure": "1"},
+    "orphan": {"process.0.pid": "1", "process.0.memory": str(8 << 30)},
     "pcie": {"pcie_width": "8", "pcie_generation": "3"},
     "nvlink": {"nvlink.16": "0", "nvlink.17": "0"},
     "recovery": {"field.230": "1"},

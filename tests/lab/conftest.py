@@ -132,7 +132,7 @@ def changed(tmp_path: Path) -> Callable[..., Path]:
 
     def change(old: str, new: str, file: str = "group_data/lab.py") -> Path:
         folders = ("inventories", "group_data")
-        for name in ("vllm_fleet", "templates", "lab", ".lab", "config.py", "deploy.py"):
+        for name in ("vllm_fleet", "templates", "grafana", "lab", ".lab", "config.py", "deploy.py"):
             (tmp_path / name).symlink_to(ROOT / name)
         for name in folders:
             (tmp_path / name).mkdir()

@@ -22,6 +22,7 @@ from vllm_fleet.engine.contract import metrics as exposed
 from vllm_fleet.observe import metrics
 from vllm_fleet.observe.alerts import ALERTS, Alert
 from vllm_fleet.observe.gpu_faults import XIDS_FATAL, XIDS_OF_APPLICATIONS
+from vllm_fleet.observe.grafana import dashboard_path
 from vllm_fleet.observe.rules import rule_groups
 from vllm_fleet.observe.slo import recordings
 from vllm_fleet.payload.nvml_exporter.families import FAMILIES
@@ -146,6 +147,7 @@ def _look(case: Case, minute: int, fires: list[dict[str, str]]) -> dict[str, Any
                     "summary": _filled(alert.summary, labels),
                     "action": _filled(alert.action, labels),
                     "runbook": alert.runbook,
+                    "dashboard": _filled(dashboard_path(alert), labels),
                 },
             }
             for labels in fires

@@ -92,3 +92,13 @@ def test_payloads_import_nothing_of_ours():
 def test_the_lab_knows_nothing_of_the_bundle():
     for path in (ROOT / "lab").glob("*.py"):
         assert not {name for name in imports(path) if name.split(".")[0] in ("vllm_fleet", "pyinfra")}
+
+
+def test_dashboards_know_what_is_watched_and_the_bundle_not_how_it_is_drawn():
+    for path in (ROOT / "grafana").glob("*.py"):
+        ours = {
+            name for name in imports(path) if name.split(".")[0] not in ("__future__", "grafana", "itertools", "typing")
+        }
+        assert all(name.startswith("vllm_fleet.observe") for name in ours), path
+    for path in SOURCES:
+        assert "grafana" not in {name.split(".")[0] for name in imports(path)}, path

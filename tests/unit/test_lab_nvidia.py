@@ -227,6 +227,9 @@ def test_without_faults_the_doctor_is_silent(simulated: Simulated) -> None:
             ],
         ),
         ("throttle", ["warning gpu1.gpu.3.clocks: are held down by heat at 91 °C"]),
+        ("brake", ["warning gpu1.gpu.3.clocks: are held down by the power brake"]),
+        ("remap", ["error gpu1.gpu.3.remap: a row could not be remapped"]),
+        ("orphan", []),  # an alert tells of it
         ("pcie", ["warning gpu1.gpu.3.pcie: runs 8 lanes wide of 16"]),
         ("nvlink", ["error gpu1.gpu.3.nvlink: 2 of 18 links are down (16, 17)"]),
         ("recovery", ["error gpu1.gpu.3.recovery: the driver asks for a reset"]),

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from lab import mirrors, nvidia_debs
+from lab import mirrors, nvidia_debs, stand_ins
 from lab.topology import Paths
 from tests.unit.simulated_nvml import DRIVER, OTHER_DRIVER
 
@@ -35,14 +35,14 @@ def entries(paths: Paths) -> list[dict[str, str]]:
 
 def test_a_control_file() -> None:
     (cuda,) = [package for package in nvidia_debs.PACKAGES if package.name == "nvidia-driver-cuda"]
-    assert nvidia_debs.control(cuda, "580.159.04-1") == (
+    assert stand_ins.control(cuda, "580.159.04-1") == (
         "Package: nvidia-driver-cuda\n"
         "Version: 580.159.04-1\n"
         "Architecture: amd64\n"
         "Maintainer: vllm-fleet lab <lab@invalid>\n"
         "Depends: nvidia-kernel-open-dkms (= 580.159.04-1), libcuda1 (= 580.159.04-1), libnvidia-ml1 (= 580.159.04-1), "
         "nvidia-smi (= 580.159.04-1), nvidia-persistenced (= 580.159.04-1)\n"
-        "Description: the lab's stand-in for nvidia-driver-cuda; nothing of NVIDIA's is in it\n"
+        "Description: the lab's stand-in for nvidia-driver-cuda; nothing of the original is in it\n"
     )
 
 

@@ -15,21 +15,21 @@ from vllm_fleet.planner.placement import Placement
 from vllm_fleet.schema import Container, Fleet
 
 NOT_TRIPPED = {
-    "GpuMissing": "the lab's simulated GPUs are all there when the driver is loaded",
-    "GpuRowRemapFailed": "the lab's simulated GPUs have no such fault",
-    "GpuPowerBrake": "the lab's simulated GPUs have no such fault",
-    "GpuOrphanMemory": "no process holds memory of a simulated GPU",
     "TtftBudgetTicket": "looks at three days",
     "ItlBudgetTicket": "looks at three days",
     "ErrorsBudgetTicket": "looks at three days",
     "PrefixHitCollapse": "compares with yesterday",
+    "VersionSkew": "waits two hours",
+    "ConfigDrift": "waits two hours",
+    "KvCacheSmallerThanPlanned": "the lab's engines run on CPU, for which nothing is planned",
     "ClockSkew": "the lab's hosts share the machine's clock",
     "OomKill": "the lab's hosts cannot bound a process's memory (no memory controller)",
+    "GpuMissing": "the lab's simulated GPUs are all there when the driver is loaded",
 }
 """Alerts, and why no fault trips them; tests/rules shows that they fire."""
 
-_LOST, _ECC, _THROTTLED, _NARROW, _UNLINKED, _RECOVERY, _XID_APP, _XID_FATAL = 1, 2, 3, 4, 5, 6, 0, 7
-"""A GPU for each of its faults: what is said of a lost GPU silences the rest of what is said of it."""
+_LOST, *_OTHERS = range(8)
+"""GPUs: what is said of a lost one silences the rest of what is said of it, so the other faults are others'."""
 
 
 def rounds(fleet: Fleet, victims: Victims) -> list[Round]:
@@ -39,7 +39,10 @@ def rounds(fleet: Fleet, victims: Victims) -> list[Round]:
             *(*_gpus(victims), *_host(victims), *_overload(victims)),
             *(_certificate_ends(victims), _one_replica_down(victims), _rank_missing(victims)),
         ),
-        (_frozen(victims), _never_ready(victims), _crashing(victims), _group_failing(victims), _exporter_down(victims)),
+        (
+            *(_frozen(victims), _never_ready(victims), _crashing(victims), _group_failing(victims)),
+            *(_exporter_down(victims), _facts_stale(victims)),
+        ),
         (_cut_off(fleet, victims), _gateway_down(victims)),
         (_alerts_stuck(victims),),
     ]
@@ -55,18 +58,22 @@ def _gpus(victims: Victims) -> list[Fault]:
 
     def simulated(gpu: int, what: str, *alerts: str, argument: str = "") -> Fault:
         step = Step(host, f"nvidia-simulate {what} {gpu} {argument}".rstrip(), "nvidia-simulate clear")
-        labels = {metrics.HOST: host, metrics.GPU: str(gpu)} if gpu != _LOST else {metrics.HOST: host}
+        labels = {metrics.HOST: host, metrics.GPU: str(gpu)}
         return Fault(f"GPU {gpu} of {host}, simulated: {what} {argument}".rstrip(), alerts, labels, (step,))
 
+    one, two, three, four, five, six, seven = _OTHERS
     return [
         simulated(_LOST, "lost", "GpuLost"),
-        simulated(_ECC, "ecc", "GpuMemoryFault", "GpuRowRemapPending"),
-        simulated(_THROTTLED, "throttle", "GpuThermalThrottle"),
-        simulated(_NARROW, "pcie", "GpuPcieDegraded"),
-        simulated(_UNLINKED, "nvlink", "GpuNvlink"),
-        simulated(_RECOVERY, "recovery", "GpuRecoveryAction"),
-        simulated(_XID_FATAL, "xid", "GpuXidFatal", argument="79"),
-        simulated(_XID_APP, "xid", "GpuXidApp", argument="31"),
+        simulated(one, "ecc", "GpuMemoryFault", "GpuRowRemapPending"),
+        simulated(two, "remap", "GpuRowRemapFailed"),
+        simulated(two, "orphan", "GpuOrphanMemory"),
+        simulated(three, "throttle", "GpuThermalThrottle"),
+        simulated(four, "brake", "GpuPowerBrake"),
+        simulated(five, "pcie", "GpuPcieDegraded"),
+        simulated(six, "nvlink", "GpuNvlink"),
+        simulated(seven, "recovery", "GpuRecoveryAction"),
+        simulated(three, "xid", "GpuXidFatal", argument="79"),
+        simulated(four, "xid", "GpuXidApp", argument="31"),
         _unit_stopped(victims.second.host.name, "nvml-exporter.service", "GpuTelemetryLost"),
     ]
 
@@ -193,6 +200,10 @@ def _group_failing(victims: Victims) -> Fault:
 
 def _exporter_down(victims: Victims) -> Fault:
     return _unit_stopped(victims.monitor.name, "prometheus-node-exporter.service", "TargetDown")
+
+
+def _facts_stale(victims: Victims) -> Fault:
+    return _unit_stopped(victims.first.host.name, "vllm-fleet-engine-facts.service", "EngineFactsStale")
 
 
 def _cut_off(fleet: Fleet, victims: Victims) -> Fault:

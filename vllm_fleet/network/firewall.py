@@ -63,6 +63,8 @@ def _rules(fleet: Fleet, placements: list[Placement], host: Host) -> Iterator[Ru
         ports = sorted((fleet.monitoring.prometheus_port, fleet.monitoring.alertmanager_port))
         sources = _merge(fleet.monitoring.operators, _addresses(fleet.hosts, host))
         yield Rule("Prometheus and Alertmanager", sources, tuple(ports))
+        if grafana := fleet.monitoring.grafana:
+            yield Rule("Grafana", _merge(fleet.monitoring.operators, monitors), (grafana.port,))
 
 
 def _addresses(hosts: Iterable[Host], besides: Host) -> list[str]:

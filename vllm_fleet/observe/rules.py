@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from vllm_fleet.observe.alerts import Alert
+from vllm_fleet.observe.grafana import dashboard_path
 from vllm_fleet.observe.slo import Recording
 
 
@@ -30,5 +31,10 @@ def _alert(alert: Alert) -> dict[str, Any]:
         "expr": alert.condition,
         "for": alert.held,
         "labels": {"severity": alert.severity},
-        "annotations": {"summary": alert.summary, "action": alert.action, "runbook": alert.runbook},
+        "annotations": {
+            "summary": alert.summary,
+            "action": alert.action,
+            "runbook": alert.runbook,
+            "dashboard": dashboard_path(alert),
+        },
     }

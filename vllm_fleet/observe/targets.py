@@ -51,6 +51,8 @@ def _targets(fleet: Fleet, placements: list[Placement], release_of: IdOf, config
     yield from _on(metrics.HAPROXY, fleet.hosts_in(GATEWAY), fleet.gateway.stats_port)
     yield from _on(metrics.PROMETHEUS, fleet.hosts_in(MONITORING), watch.prometheus_port)
     yield from _on(metrics.ALERTMANAGER, fleet.hosts_in(MONITORING), watch.alertmanager_port)
+    if watch.grafana:
+        yield from _on(metrics.GRAFANA, fleet.hosts_in(MONITORING), watch.grafana.port)
 
 
 def _on(job: str, hosts: list[Host], port: int) -> Iterator[Target]:

@@ -43,7 +43,7 @@ amtool check-config "$stage{ALERTMANAGER_CONFIG}"
 
 # The packages' units start before the network is up and give up after five quick attempts; ours wait for the
 # private address.
-_DROP_IN = """\
+WAIT_FOR_ADDRESS = """\
 [Unit]
 Wants=network-online.target
 After=network-online.target
@@ -111,7 +111,7 @@ def gateway_metrics(name: str, certificate: Certificate | None) -> File:
 def _start(package: str, *arguments: str) -> list[File]:
     return [
         File(f"/etc/default/{package}", f'# Written by vllm-fleet.\nARGS="{" ".join(arguments)}"\n'),
-        File(f"{paths.UNITS}/{package}.service.d/vllm-fleet.conf", _DROP_IN),
+        File(f"{paths.UNITS}/{package}.service.d/vllm-fleet.conf", WAIT_FOR_ADDRESS),
     ]
 
 

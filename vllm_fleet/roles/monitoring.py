@@ -1,5 +1,5 @@
 """Every host: the node exporter. Hosts with GPUs: the GPU exporter. Hosts of engines: facts of those. Monitoring hosts:
-Prometheus and Alertmanager.
+Prometheus, Alertmanager, Grafana.
 """
 
 from __future__ import annotations
@@ -7,12 +7,14 @@ from __future__ import annotations
 from pyinfra import host
 from pyinfra.api import deploy
 
-from vllm_fleet.operations import tree
+from vllm_fleet import paths
+from vllm_fleet.operations import run_unless, tree
 from vllm_fleet.planner.placement import Placement
 from vllm_fleet.render import engine_facts as facts
 from vllm_fleet.render import gpu_exporter as render_gpu
+from vllm_fleet.render import grafana as render_grafana
 from vllm_fleet.render import monitoring as render
-from vllm_fleet.schema import Fleet, Host
+from vllm_fleet.schema import Fleet, Grafana, Host
 from vllm_fleet.schema.host import GATEWAY, GPU, MONITORING
 from vllm_fleet.tree import Unit
 
@@ -27,6 +29,8 @@ def apply(fleet: Fleet, placements: list[Placement]) -> None:
         engine_facts(fleet, placements, here)
     if MONITORING in here.groups:
         monitor(fleet, placements, here)
+    if MONITORING in here.groups and fleet.monitoring.grafana:
+        grafana(fleet, fleet.monitoring.grafana, here)
 
 
 @deploy("Node exporter")
@@ -81,4 +85,26 @@ def monitor(fleet: Fleet, placements: list[Placement], here: Host) -> None:
             Unit(f"{render.PROMETHEUS}.service", (*prometheus_start,), reload_on=(rules, prometheus)),
             Unit(f"{render.ALERTMANAGER}.service", (*alertmanager_start,), reload_on=(alertmanager,)),
         ],
+    )
+
+
+@deploy("Grafana")
+def grafana(fleet: Fleet, wanted: Grafana, here: Host) -> None:
+    """Grafana shows what this host's Prometheus knows. New dashboards it finds by itself."""
+    tree(name="Grafana's package source", entries=render_grafana.package_files(wanted))
+    password = render_grafana.password_file(fleet.grafana_password())
+    start = render_grafana.start_files(fleet, wanted, here)
+    tree(
+        name="Grafana",
+        packages=[render_grafana.PACKAGE],
+        entries=[password, *start, *render_grafana.dashboard_files()],
+        check=render_grafana.CHECK,
+        units=[Unit(render_grafana.UNIT, restart_on=(*start,))],
+        owns=[paths.DASHBOARDS],
+    )
+    # Grafana itself reads the password once, when it makes its database
+    run_unless(
+        name="Grafana's password",
+        command=render_grafana.set_password(wanted, here),
+        test=render_grafana.PASSWORD_IS_SET,
     )

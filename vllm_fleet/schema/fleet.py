@@ -86,6 +86,11 @@ class Fleet(Model):
         }
         return {name: secret.read(f"monitoring.{name}_webhook") for name, secret in declared.items() if secret}
 
+    def grafana_password(self) -> str:
+        """The password of Grafana's admin, read now. Raises ConfigError for a missing or empty one."""
+        assert self.monitoring.grafana
+        return self.monitoring.grafana.admin_password.read("monitoring.grafana.admin_password")
+
     def check_deployable(self) -> None:
         """What only a deploy needs, looked at before it connects: every secret and key is there, every image a real
         one."""
@@ -93,6 +98,8 @@ class Fleet(Model):
         self.client_keys()
         self.certificate()
         self.webhooks()
+        if self.monitoring.grafana:
+            self.grafana_password()
         if isinstance(self.versions.nvidia_packages, NvidiaNetwork):
             self.versions.nvidia_packages.read_keys()
         for service in self.services:
@@ -170,6 +177,8 @@ class Fleet(Model):
         if MONITORING in host.groups:
             yield self.monitoring.prometheus_port, "monitoring.prometheus_port"
             yield self.monitoring.alertmanager_port, "monitoring.alertmanager_port"
+            if self.monitoring.grafana:
+                yield self.monitoring.grafana.port, "monitoring.grafana.port"
         if GPU in host.groups:
             yield self.weights_port, "weights_port"
         here = [service for service in self.services if host.name in service.hosts]

@@ -37,6 +37,11 @@ class Alert:
         return f"{self.query} {self.comparison} {self.threshold:g} {self.provided}".rstrip()
 
     @property
+    def labels(self) -> tuple[str, ...]:
+        """Which of service and host a firing one names: those that its summary does."""
+        return tuple(label for label in (metrics.SERVICE, metrics.HOST) if f"$labels.{label} " in self.summary)
+
+    @property
     def runbook(self) -> str:
         """The section that says what to do."""
         return f"docs/runbooks/{self.subject.name}.md#{self.name.lower()}"
