@@ -14,16 +14,20 @@ from lab.errors import LabError
 from lab.progress import Reporter
 from lab.topology import RELEASES, Paths
 
-ALERTMANAGER = "prometheus-alertmanager"
-PROGRAMS = ("haproxy", "nft", "promtool", "amtool", ALERTMANAGER)
-_PACKAGES = ("haproxy", "nftables", ALERTMANAGER)
+PROGRAMS = ("haproxy", "nft", "promtool", "amtool", "prometheus-alertmanager")
+_PACKAGES = ("haproxy", "nftables", "prometheus-alertmanager")
 # a package of its own since trixie
 _PROMTOOL = {"bookworm": "prometheus", "trixie": "promtool"}
+# /lib and the like as links into /usr, as on an installed Debian
+_MERGED_USR = """
+for name in bin sbin lib lib64; do mkdir -p "$1/usr/$name"; ln -s "usr/$name" "$1/$name"; done
+"""
 
 
 def root(release: str) -> Root:
     """What holds a release's programs and the libraries that they need; nothing in it is set up."""
-    return Root(f"tools-{release}", release, (*_PACKAGES, _PROMTOOL[release]), variant="extract")
+    packages = (*_PACKAGES, _PROMTOOL[release])
+    return Root(f"tools-{release}", release, packages, setup_hook=_MERGED_USR, variant="extract")
 
 
 def provide(paths: Paths, reporter: Reporter) -> None:
@@ -48,19 +52,11 @@ def _provide(release: str, paths: Paths, reporter: Reporter) -> None:
 
 
 def start_script(unpacked: Path, name: str) -> str:
-    """Starts a program with its own release's libraries: a newer one's may want more than this machine's C library."""
-    program = _only(unpacked, f"usr/*bin/{name}")
-    # a link to it has an absolute target
-    loader = _only(unpacked, "lib/*/ld-linux-*.so.*", "usr/lib/*/ld-linux-*.so.*")
-    libraries = ":".join(str(path) for parent in ("lib", "usr/lib") for path in unpacked.glob(f"{parent}/*-linux-gnu"))
-    argv = f"{loader} --library-path {libraries} {program}"
-    if name == ALERTMANAGER:  # the path of its templates is compiled in
-        argv = f"unshare --mount sh -c 'mount --bind {unpacked}/usr/share /usr/share && exec \"$@\"' {name} {argv}"
-    return f'#!/bin/sh\nexec {argv} "$@"\n'
-
-
-def _only(unpacked: Path, *patterns: str) -> Path:
-    found = [path for pattern in patterns for path in unpacked.glob(pattern) if path.is_file()]
+    """Starts a program that sees its own release's /usr in the place of this machine's: a newer one's may want a newer
+    C library, Alertmanager has the path of its templates compiled in, and HAProxy executes itself anew, which a path to
+    the libraries does not outlive."""
+    found = [path.relative_to(unpacked) for path in unpacked.glob(f"usr/*bin/{name}")]
     if len(found) != 1:
-        raise LabError(f"{unpacked} has {len(found)} files {patterns[0]}; remove it and run make tools again")
-    return found[0]
+        raise LabError(f"{unpacked} has {len(found)} programs {name}; remove it and run make tools again")
+    inside = f'mount --bind {unpacked}/usr /usr && exec /{found[0]} "$@"'
+    return f"#!/bin/sh\nexec unshare --mount sh -c '{inside}' {name} \"$@\"\n"

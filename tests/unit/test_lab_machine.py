@@ -61,20 +61,14 @@ def test_tools_are_unpacked_and_not_set_up(release: str) -> None:
     assert argv[-3:] == [release, "/target", "deb x"]
 
 
-@pytest.mark.parametrize("libraries", ["lib/x86_64-linux-gnu", "usr/lib/x86_64-linux-gnu"])
-def test_a_tool_starts_with_its_own_releases_libraries(libraries: str, tmp_path: Path) -> None:
-    for path in (f"{libraries}/ld-linux-x86-64.so.2", "usr/sbin/nft"):
-        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / path).touch()
+def test_a_tool_starts_with_its_own_releases_files(tmp_path: Path) -> None:
+    (tmp_path / "usr/sbin").mkdir(parents=True)
+    (tmp_path / "usr/sbin/nft").touch()
     assert tools.start_script(tmp_path, "nft").splitlines() == [
         "#!/bin/sh",
-        f"exec {tmp_path}/{libraries}/ld-linux-x86-64.so.2 --library-path {tmp_path}/{libraries} "
-        f'{tmp_path}/usr/sbin/nft "$@"',
+        f'exec unshare --mount sh -c \'mount --bind {tmp_path}/usr /usr && exec /usr/sbin/nft "$@"\' nft "$@"',
     ]
-    (tmp_path / "usr/bin").mkdir()
-    (tmp_path / "usr/bin/prometheus-alertmanager").touch()
-    assert f"mount --bind {tmp_path}/usr/share /usr/share &&" in tools.start_script(tmp_path, "prometheus-alertmanager")
-    with pytest.raises(LabError, match=r"0 files usr/\*bin/amtool; remove it and run make tools again"):
+    with pytest.raises(LabError, match="0 programs amtool; remove it and run make tools again"):
         tools.start_script(tmp_path, "amtool")
 
 
