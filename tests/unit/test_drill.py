@@ -161,6 +161,7 @@ def test_what_was_firing_before_is_no_proof(stand_in: StandIn) -> None:
     watch.look()
     told = outcome(watch, Planted(FAULT, begun=seen + 0.001), "GpuLost")
     assert told.fired is None
+    assert told.problem == "fired before"
     assert not told.good(receipts=False)
 
 

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 import zipfile
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,8 @@ from vllm_fleet.payload.engine_facts.engine import ENGINES
 from vllm_fleet.payload.engine_facts.families import FAMILIES
 from vllm_fleet.planner.placement import place
 from vllm_fleet.render.engine_facts import declared_file, program_file, services_file
+from vllm_fleet.render.monitoring import gateway_metrics
+from vllm_fleet.schema.certificate import Certificate
 
 
 def test_it_asks_for_nothing_that_a_host_lacks() -> None:
@@ -55,8 +58,13 @@ def test_it_looks_where_engines_are_placed() -> None:
 
 def test_alerts_ask_for_what_there_is() -> None:
     fleet = example_fleet()
-    declared = declared_file(fleet, place(fleet), fleet.host("gpu1")).content, services_file(fleet).content
-    shown = set(re.findall(r"^# TYPE (\w+)", "\n".join(map(str, declared)), re.MULTILINE))
+    certificate = Certificate("", ("gateway",), datetime(2027, 1, 31, tzinfo=UTC))
+    declared = (
+        declared_file(fleet, place(fleet), fleet.host("gpu1")),
+        services_file(fleet),
+        gateway_metrics("gateway", certificate),
+    )
+    shown = set(re.findall(r"^# TYPE (\w+)", "\n".join(str(file.content) for file in declared), re.MULTILINE))
     shown |= {family.name for family in FAMILIES}
     asked = {value for value in vars(metrics).values() if isinstance(value, str) and value.startswith("vllm_fleet_")}
     assert len(asked) > 5

@@ -265,6 +265,11 @@ FAULTS: dict[str, Callable[[dict[str, float]], bool]] = {
     "throttle": lambda now: (
         now["nvml_temperature_celsius gpu"] == 91 and now["nvml_throttle_seconds_total hardware_thermal"] >= 0
     ),
+    "brake": lambda now: now["nvml_throttle_seconds_total power_brake"] > 0,
+    "remap": lambda now: now["nvml_row_remap_failure"] == 1,
+    "orphan": lambda now: (
+        now.get("nvml_process_memory_bytes init.scope", now.get("nvml_process_memory_bytes ")) == 8 << 30
+    ),
     "pcie": lambda now: now["nvml_pcie_link_width"] == 8 and now["nvml_pcie_link_generation"] == 3,
     "nvlink": lambda now: [now[f"nvml_nvlink_up {link}"] for link in (15, 16, 17)] == [1, 0, 0],
     "recovery": lambda now: now["nvml_recovery_action"] == 1,

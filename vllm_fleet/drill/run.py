@@ -22,7 +22,7 @@ RECEIVED_SECONDS = 90.0
 """From the last firing until it must have been received: Alertmanager groups for 30 s at most."""
 SETTLED_SECONDS = 10 * 60.0
 """For engines to serve again after a round."""
-RESOLVED_SECONDS = 20 * 60.0
+RESOLVED_SECONDS = 16 * 60.0
 """For what fires to resolve after the last round: an XID is told of for 15 minutes."""
 HOST_SECONDS = 120.0
 """For the commands of a round on one host."""
@@ -37,7 +37,7 @@ class Outcome:
     alert: str
     fault: str
     problem: str = ""
-    """Why the fault could not be planted."""
+    """Why the fault could not be planted, or the alert not be measured."""
     fired: float | None = None
     received: float | None = None
     silenced_by: tuple[str, ...] = ()
@@ -92,7 +92,12 @@ def _round(inventory: str, faults: Round, watch: Watch, client: httpx.Client, sa
         for fault in faults:
             if fault.load:
                 undoing.callback(Traffic(fault.load, client).start().stop)
-        awaited = [(each, alert) for each in planted if not each.problem for alert in each.fault.alerts]
+        awaited = [
+            (each, alert)
+            for each in planted
+            for alert in each.fault.alerts
+            if not each.problem and not _before(watch, each, alert)
+        ]
 
         def to_fire() -> int:
             return sum(_first(watch, each, alert) is None for each, alert in awaited)
@@ -165,6 +170,12 @@ def _first(watch: Watch, planted: Planted, alert: str) -> float | None:
     return min((begun for begun, _ in spans if begun >= planted.begun), default=None)
 
 
+def _before(watch: Watch, planted: Planted, alert: str) -> bool:
+    """Whether it fired already when the fault was planted, so that nothing can be measured."""
+    spans = [span for seen in watch.alerts(alert, planted.fault.labels) for span in seen.firing]
+    return any(begun < planted.begun <= last for begun, last in spans)
+
+
 def _told(watch: Watch, planted: Planted, alert: str) -> bool:
     labels: Labels = planted.fault.labels
     silenced = any(seen.silenced_by for seen in watch.alerts(alert, labels))
@@ -185,7 +196,8 @@ def outcome(watch: Watch, planted: Planted, alert: str) -> Outcome:
     fault = planted.fault
     first = _first(watch, planted, alert)
     if planted.problem or first is None:
-        return Outcome(alert, fault.what, planted.problem)
+        before = "fired before" if _before(watch, planted, alert) else ""
+        return Outcome(alert, fault.what, planted.problem or before)
     seen = watch.alerts(alert, fault.labels)
     received = watch.received(alert, fault.labels, planted.begun)
     last = max(each.firing[-1][1] for each in seen if each.firing)
