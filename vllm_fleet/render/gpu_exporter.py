@@ -18,6 +18,19 @@ CHECK = f'systemd-analyze verify "$stage{paths.UNITS}/{UNIT}"'
 _PACKAGE = Path(__file__).parents[1] / "payload" / "nvml_exporter"
 
 
+_MAIN = b"""\
+import sys
+
+from nvml_exporter.bytecode import load
+
+load(sys.argv[0], "pynvml")
+
+from nvml_exporter.app import main
+
+main()
+"""
+
+
 @cache
 def program_file() -> File:
     """The program: payload/nvml_exporter, and nvidia-ml-py as it is installed here."""
@@ -35,7 +48,7 @@ def unit_file(fleet: Fleet, host: Host) -> File:
 
 def _modules() -> dict[str, bytes]:
     return {
-        "__main__.py": b"from nvml_exporter.app import main\n\nmain()\n",
+        "__main__.py": _MAIN,
         "pynvml.py": installed("pynvml").read_bytes(),
         **modules_of(_PACKAGE),
     }

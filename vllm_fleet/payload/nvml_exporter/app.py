@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import ctypes
 import sys
 
 from .collector import Collector
@@ -23,8 +22,6 @@ def main() -> None:
         listening = server(arguments.address, arguments.port, lambda: collector.snapshot.scrape())
     except OSError as error:
         sys.exit(f"nvml_exporter: {arguments.address} port {arguments.port}: {error.strerror}")
-    # a third of the process: what Python took to compile nvidia-ml-py, at every start, for a zip file keeps no bytecode
-    ctypes.CDLL(None).malloc_trim(0)
     log.start()
     collector.start()
     listening.serve_forever()
