@@ -67,12 +67,14 @@ def run(inventory: str, planned: list[Round], watch: Watch, client: httpx.Client
         for number, faults in enumerate(planned, 1):
             of_round = _titled(f"round {number} of {len(planned)}", say)
             _await(lambda: _settled(watch), SETTLED_SECONDS, _titled("engines start again", of_round))
-            planted += _round(inventory, faults, watch, client, of_round)
+            _round(inventory, faults, watch, client, of_round, planted)
         _await(
             lambda: not _firing(watch, planted),
             RESOLVED_SECONDS,
             lambda left: say(f"{len(_firing(watch, planted))} alerts are yet to resolve, {left}"),
         )
+    except KeyboardInterrupt:  # all is undone by now, and what was seen until then is worth telling
+        say("interrupted")
     finally:
         watch.stop()
     return [outcome(watch, each, alert) for each in planted for alert in each.fault.alerts]
@@ -82,19 +84,22 @@ def _titled(title: str, say: Say) -> Say:
     return lambda text: say(f"{title}: {text}")
 
 
-def _round(inventory: str, faults: Round, watch: Watch, client: httpx.Client, say: Say) -> list[Planted]:
+def _round(inventory: str, faults: Round, watch: Watch, client: httpx.Client, say: Say, planted: list[Planted]) -> None:
+    """Adds to `planted`."""
     say("planting")
-    planted: list[Planted] = []
+    here: list[Planted] = []
     with ExitStack() as undoing:
+        undoing.callback(_note_undone, here)
         undoing.callback(_undo, inventory, faults)
         problems = _plant(inventory, faults)
-        planted = [Planted(fault, time.time(), problems.get(fault.what, "")) for fault in faults]
+        here += [Planted(fault, time.time(), problems.get(fault.what, "")) for fault in faults]
+        planted += here
         for fault in faults:
             if fault.load:
                 undoing.callback(Traffic(fault.load, client).start().stop)
         awaited = [
             (each, alert)
-            for each in planted
+            for each in here
             for alert in each.fault.alerts
             if not each.problem and not _before(watch, each, alert)
         ]
@@ -113,9 +118,11 @@ def _round(inventory: str, faults: Round, watch: Watch, client: httpx.Client, sa
             lambda left: say(f"all have fired; until they are received, {left}"),
         )
         say("undoing")
+
+
+def _note_undone(planted: list[Planted]) -> None:
     for each in planted:
         each.undone = time.time()
-    return planted
 
 
 def _plant(inventory: str, faults: Iterable[Fault]) -> dict[str, str]:
