@@ -37,7 +37,7 @@ def rounds(fleet: Fleet, victims: Victims) -> list[Round]:
     return [
         (
             *(*_gpus(victims), *_host(victims), *_overload(victims)),
-            *(_certificate_ends(victims), _one_replica_down(victims), _rank_missing(victims)),
+            *(_certificate_ends(victims), _one_replica_down(victims), _stuttering(victims), _rank_missing(victims)),
         ),
         (
             *(_frozen(victims), _never_ready(victims), _crashing(victims), _group_failing(victims)),
@@ -114,7 +114,7 @@ def _overload(victims: Victims) -> list[Fault]:
             (
                 *("QueueGrowing", "QueueTimeHigh", "AdmissionRejections", "ClientAborts"),
                 *("KvCacheHigh", "KvCacheSaturated", "Preemptions"),
-                *("TtftFastBurn", "TtftSlowBurn", "ItlFastBurn", "ItlSlowBurn", "ErrorsFastBurn", "ErrorsSlowBurn"),
+                *("TtftFastBurn", "TtftSlowBurn", "ErrorsFastBurn", "ErrorsSlowBurn"),
             ),
             labels,
             load=Load(
@@ -137,6 +137,26 @@ def _one_replica_down(victims: Victims) -> Fault:
         ("VllmDown", "VllmReplicasMissing"),
         {metrics.SERVICE: engine.service.name},
         (Step(engine.host.name, f"systemctl stop {engine.unit}", f"systemctl start --no-block {engine.unit}"),),
+    )
+
+
+def _stuttering(victims: Victims) -> Fault:
+    engine = victims.first
+    unit = "vllm-fleet-drill-stutter.service"
+    halting = "while :; do kill -STOP $pids; sleep 0.2; kill -CONT $pids; sleep 0.02; done"
+    return Fault(
+        f"{engine.host.name}: {engine.unit}: its EngineCore is halted five times a second",
+        ("ItlFastBurn", "ItlSlowBurn"),
+        {metrics.SERVICE: engine.service.name},
+        (
+            Step(
+                engine.host.name,
+                f'pids=$({_processes(engine)}) && systemd-run --quiet --unit={unit} --setenv=pids="$pids" '
+                f"sh -c '{halting}'",
+                f"systemctl stop {unit} 2> /dev/null; {_signalled(engine, 'CONT')} || true",
+            ),
+        ),
+        Load(model=engine.service.model_name, clients=4, first_clients=4, ramp_seconds=1, max_tokens=100),
     )
 
 
@@ -270,10 +290,14 @@ def _started_as(host: str, unit: str, command: str) -> Step:
 
 
 def _signalled(engine: Placement, signal: str) -> str:
-    """Sends a signal to the engine's EngineCore or workers, which its API server survives for a while."""
+    return f"{_processes(engine)} | xargs kill -{signal}"
+
+
+def _processes(engine: Placement) -> str:
+    """Prints the process ids of the engine's EngineCore or workers, which its API server outlives for a while."""
     named = "/[E]ngineCore|[V]LLM::Worker/ {print $1}"
     if isinstance(engine.service.runtime, Container):
         listed = f"docker top {container_name(engine)} -eo pid,args"
     else:
         listed = f"ps -o pid=,args= -p $(paste -sd, /sys/fs/cgroup/system.slice/{engine.unit}/cgroup.procs)"
-    return f"{listed} | awk '{named}' | xargs kill -{signal}"
+    return f"{listed} | awk '{named}'"
