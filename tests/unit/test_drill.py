@@ -5,22 +5,29 @@ from __future__ import annotations
 import json
 import subprocess
 import threading
+import time
 from collections.abc import Iterator
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
+from pathlib import Path
+from typing import Any, Self
 
+import httpx
 import pytest
 from click.testing import CliRunner
 
 from tests.fleets import example_fleet, service
 from vllm_fleet.cli import main
-from vllm_fleet.drill.fault import Fault, Round
+from vllm_fleet.drill import run
+from vllm_fleet.drill import watch as watch_module
+from vllm_fleet.drill.fault import Fault, Round, Step
 from vllm_fleet.drill.rounds import NOT_TRIPPED, rounds, tripped
-from vllm_fleet.drill.run import Outcome, Planted, outcome
+from vllm_fleet.drill.run import Drill, Outcome, Planted, outcome
 from vllm_fleet.drill.victims import victims
 from vllm_fleet.drill.watch import Watch
 from vllm_fleet.observe.alerts import ALERTS, WATCHDOG
 from vllm_fleet.planner import place
+from vllm_fleet.remote import Answer, Task
 from vllm_fleet.schema import ConfigError, Fleet
 
 
@@ -96,7 +103,8 @@ class _Handler(BaseHTTPRequestHandler):
     server: StandIn
 
     def do_GET(self) -> None:
-        body = json.dumps(self.server.answers[self.path]).encode()
+        answer = self.server.answers[self.path.partition("?")[0]]
+        body = json.dumps(answer() if callable(answer) else answer).encode()
         self.send_response(200)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
@@ -177,3 +185,78 @@ def test_who_silenced_an_alert_is_told(stand_in: StandIn) -> None:
     assert told.silenced_by == ("HostDown",)
     assert told.received is None
     assert told.good(receipts=True)
+
+
+class Local:
+    """Runs what a host would run on this machine."""
+
+    def __init__(self, inventory: str) -> None:
+        self.inventory = inventory
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Nothing."""
+
+    def run(self, tasks: dict[str, Task], seconds: float) -> dict[str, Answer]:
+        done = {host: subprocess.run(["sh", "-c", task.command], capture_output=True) for host, task in tasks.items()}
+        return {host: Answer(True, each.stdout.decode()) for host, each in done.items()}
+
+
+@pytest.fixture
+def drilling(stand_in: StandIn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Drill:
+    """A GPU is lost while the file `lost` is there."""
+    monkeypatch.setattr(run, "Remote", Local)
+    monkeypatch.setattr(run, "LOOK_SECONDS", 0.01)
+    monkeypatch.setattr(run, "ROUND_SECONDS", 5.0)
+    monkeypatch.setattr(run, "RECEIVED_SECONDS", 5.0)
+    monkeypatch.setattr(watch_module, "LOOK_SECONDS", 0.01)
+    lost = tmp_path / "lost"
+    firing = {"state": "firing", "labels": LOST}
+    received: list[dict[str, Any]] = []
+
+    def receive() -> list[dict[str, Any]]:
+        if lost.exists():
+            received.append({"at": time.time(), "status": "firing", "labels": LOST})
+        return received
+
+    stand_in.answers |= {
+        "/api/v1/alerts": lambda: {"data": {"alerts": [firing] if lost.exists() else []}},
+        "/api/v1/query": {"data": {"result": []}},
+        "/received": receive,
+    }
+    return Drill("inventory", watch_of(stand_in), httpx.Client(), say=lambda _: None)
+
+
+def test_a_fault_is_planted_awaited_and_undone(drilling: Drill, tmp_path: Path) -> None:
+    step = Step("gpu1", f"touch {tmp_path}/lost", f"rm -f {tmp_path}/lost")
+    (told,) = drilling.run([(replace(FAULT, steps=(step,)),)])
+    assert told.good(receipts=True)
+    assert told.fired is not None
+    assert told.resolved is not None
+    assert drilling.left == []
+    assert not (tmp_path / "lost").exists()
+
+
+def test_what_cannot_be_planted_or_undone_is_told(drilling: Drill, tmp_path: Path) -> None:
+    step = Step("gpu1", "exit 3", "exit 4")
+    (told,) = drilling.run([(replace(FAULT, steps=(step,)),)])
+    assert told.problem == "gpu1: failed: exit 3"
+    assert not told.good(receipts=False)
+    assert drilling.left == ["gpu1: lost: gpu1: failed: exit 4"] * 2  # before the first round, and after
+
+
+def test_an_interrupted_drill_undoes_and_tells_what_it_saw(drilling: Drill, tmp_path: Path) -> None:
+    step = Step("gpu1", f"touch {tmp_path}/lost", f"rm -f {tmp_path}/lost")
+    never = Fault("gpu1: never", ("GpuNvlink",), {"host": "gpu1"})
+
+    def interrupt(text: str) -> None:
+        if "1 of 2 alerts have fired" in text:
+            raise KeyboardInterrupt
+
+    drilling.say = interrupt
+    first, second = drilling.run([(replace(FAULT, steps=(step,)), never)])
+    assert first.fired is not None
+    assert second.fired is None
+    assert not (tmp_path / "lost").exists()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import httpx
 
@@ -58,54 +58,58 @@ class Planted:
     undone: float = 0.0
 
 
-def run(inventory: str, planned: list[Round], watch: Watch, client: httpx.Client, say: Say) -> list[Outcome]:
-    """Runs the rounds. `client` asks the gateway. Raises httpx.HTTPError when Prometheus does not answer at first."""
-    watch.start()
-    planted: list[Planted] = []
-    try:
-        _undo(inventory, [fault for faults in planned for fault in faults])  # what an earlier drill left
-        for number, faults in enumerate(planned, 1):
-            of_round = _titled(f"round {number} of {len(planned)}", say)
-            _await(lambda: _settled(watch), SETTLED_SECONDS, _titled("engines start again", of_round))
-            _round(inventory, faults, watch, client, of_round, planted)
-        _await(
-            lambda: not _firing(watch, planted),
-            RESOLVED_SECONDS,
-            lambda left: say(f"{len(_firing(watch, planted))} alerts are yet to resolve, {left}"),
-        )
-    except KeyboardInterrupt:  # all is undone by now, and what was seen until then is worth telling
-        say("interrupted")
-    finally:
-        watch.stop()
-    return [outcome(watch, each, alert) for each in planted for alert in each.fault.alerts]
+@dataclass
+class Drill:
+    """One drill; `client` asks the gateway."""
 
+    inventory: str
+    watch: Watch
+    client: httpx.Client
+    say: Say
+    planted: list[Planted] = field(default_factory=list)
+    left: list[str] = field(default_factory=list)
+    """What could not be undone, and why."""
 
-def _titled(title: str, say: Say) -> Say:
-    return lambda text: say(f"{title}: {text}")
+    def run(self, planned: list[Round]) -> list[Outcome]:
+        """Runs the rounds. Raises httpx.HTTPError when Prometheus does not answer at first."""
+        self.watch.start()
+        try:
+            self._undo([fault for faults in planned for fault in faults])  # what an earlier drill left
+            for number, faults in enumerate(planned, 1):
+                self._round(faults, _titled(f"round {number} of {len(planned)}", self.say))
+            self._await_resolved()
+        except KeyboardInterrupt:  # all is undone by now, and what was seen until then is worth telling
+            self.say("interrupted")
+        finally:
+            self.watch.stop()
+        return [outcome(self.watch, each, alert) for each in self.planted for alert in each.fault.alerts]
 
+    def _round(self, faults: Round, say: Say) -> None:
+        _await(lambda: _settled(self.watch), SETTLED_SECONDS, _titled("until all is up", say))
+        say("planting")
+        with ExitStack() as undoing:
+            here: list[Planted] = []
+            undoing.callback(_note_undone, here)
+            undoing.callback(self._undo, faults)
+            problems = self._plant(faults)
+            here += [Planted(fault, time.time(), problems.get(fault.what, "")) for fault in faults]
+            self.planted += here
+            for fault in faults:
+                if fault.load:
+                    undoing.callback(Traffic(fault.load, self.client).start().stop)
+            self._await_alerts(here, say)
+            say("undoing")
 
-def _round(inventory: str, faults: Round, watch: Watch, client: httpx.Client, say: Say, planted: list[Planted]) -> None:
-    """Adds to `planted`."""
-    say("planting")
-    here: list[Planted] = []
-    with ExitStack() as undoing:
-        undoing.callback(_note_undone, here)
-        undoing.callback(_undo, inventory, faults)
-        problems = _plant(inventory, faults)
-        here += [Planted(fault, time.time(), problems.get(fault.what, "")) for fault in faults]
-        planted += here
-        for fault in faults:
-            if fault.load:
-                undoing.callback(Traffic(fault.load, client).start().stop)
+    def _await_alerts(self, here: list[Planted], say: Say) -> None:
         awaited = [
             (each, alert)
             for each in here
             for alert in each.fault.alerts
-            if not each.problem and not _before(watch, each, alert)
+            if not each.problem and not _before(self.watch, each, alert)
         ]
 
         def to_fire() -> int:
-            return sum(_first(watch, each, alert) is None for each, alert in awaited)
+            return sum(_first(self.watch, each, alert) is None for each, alert in awaited)
 
         _await(
             lambda: not to_fire(),
@@ -113,46 +117,54 @@ def _round(inventory: str, faults: Round, watch: Watch, client: httpx.Client, sa
             lambda left: say(f"{len(awaited) - to_fire()} of {len(awaited)} alerts have fired, {left}"),
         )
         _await(
-            lambda: all(_told(watch, each, alert) for each, alert in awaited),
+            lambda: all(_told(self.watch, each, alert) for each, alert in awaited),
             RECEIVED_SECONDS,
-            lambda left: say(f"all have fired; until they are received, {left}"),
+            _titled("until those are received", say),
         )
-        say("undoing")
+
+    def _await_resolved(self) -> None:
+        _await(
+            lambda: not _firing(self.watch, self.planted),
+            RESOLVED_SECONDS,
+            lambda left: self.say(f"{len(_firing(self.watch, self.planted))} alerts are yet to resolve, {left}"),
+        )
+
+    def _plant(self, faults: Iterable[Fault]) -> dict[str, str]:
+        """What could not be planted, by fault, with the reason."""
+        steps = [(fault.what, step) for fault in faults for step in fault.steps]
+        return self._on_hosts([(what, step, step.plant) for what, step in steps])
+
+    def _undo(self, faults: Iterable[Fault]) -> None:
+        steps = {step: fault.what for fault in faults for step in fault.steps}
+        failed = self._on_hosts([(what, step, step.undo) for step, what in steps.items()])
+        self.left += [f"{what}: {why}" for what, why in failed.items()]
+
+    def _on_hosts(self, commands: list[tuple[str, Step, str]]) -> dict[str, str]:
+        """Runs each host's commands in order, whether or not one fails; the failed ones by fault."""
+        scripts: dict[str, list[str]] = {}
+        for number, (_, step, command) in enumerate(commands):
+            scripts.setdefault(step.host, []).append(f"( {command} ) > /dev/null 2>&1 || echo {number}")
+        if not scripts:
+            return {}
+        with Remote(self.inventory) as remote:
+            answers = remote.run({host: Task("\n".join(lines)) for host, lines in scripts.items()}, HOST_SECONDS)
+        failed: dict[str, str] = {}
+        for number, (what, step, command) in enumerate(commands):
+            answer = answers[step.host]
+            if answer.error:
+                failed[what] = f"{step.host}: {answer.error}"
+            elif str(number) in answer.output.split():
+                failed[what] = f"{step.host}: failed: {command}"
+        return failed
+
+
+def _titled(title: str, say: Say) -> Say:
+    return lambda text: say(f"{title}: {text}")
 
 
 def _note_undone(planted: list[Planted]) -> None:
     for each in planted:
         each.undone = time.time()
-
-
-def _plant(inventory: str, faults: Iterable[Fault]) -> dict[str, str]:
-    """What could not be planted, by fault, with the reason."""
-    steps = [(fault.what, step) for fault in faults for step in fault.steps]
-    return _on_hosts(inventory, [(what, step, step.plant) for what, step in steps])
-
-
-def _undo(inventory: str, faults: Iterable[Fault]) -> None:
-    steps = {step: fault.what for fault in faults for step in fault.steps}
-    _on_hosts(inventory, [(what, step, step.undo) for step, what in steps.items()])
-
-
-def _on_hosts(inventory: str, commands: list[tuple[str, Step, str]]) -> dict[str, str]:
-    """Runs each host's commands in order, whether or not one fails; the failed ones by fault."""
-    scripts: dict[str, list[str]] = {}
-    for number, (_, step, command) in enumerate(commands):
-        scripts.setdefault(step.host, []).append(f"( {command} ) > /dev/null 2>&1 || echo {number}")
-    if not scripts:
-        return {}
-    with Remote(inventory) as remote:
-        answers = remote.run({host: Task("\n".join(lines)) for host, lines in scripts.items()}, HOST_SECONDS)
-    failed: dict[str, str] = {}
-    for number, (what, step, command) in enumerate(commands):
-        answer = answers[step.host]
-        if answer.error:
-            failed[what] = f"{step.host}: {answer.error}"
-        elif str(number) in answer.output.split():
-            failed[what] = f"{step.host}: failed: {command}"
-    return failed
 
 
 def _settled(watch: Watch) -> bool:
