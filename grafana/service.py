@@ -34,7 +34,7 @@ _NOW = Row(
         _now("5xx", f"{total(FAILED)} / {total(RESPONSES)}", unit="percentunit"),
         _now("TTFT p95", quantile(0.95, metrics.TTFT), unit="s"),
         _now("ITL p95", quantile(0.95, metrics.ITL), unit="s"),
-        _now("Tokens generated", total(rate(engines(metrics.GENERATION_TOKENS))), unit="si:tok/s"),
+        _now("Tokens generated", total(rate(engines(metrics.GENERATION_TOKENS))), unit="count:tok/s"),
     ),
 )
 
@@ -71,7 +71,7 @@ _LOAD = Row(
             "Tokens",
             Query(total(rate(engines(metrics.PROMPT_TOKENS)), "service"), "{{service}} prompts"),
             Query(total(rate(engines(metrics.GENERATION_TOKENS)), "service"), "{{service}} generated"),
-            unit="si:tok/s",
+            unit="count:tok/s",
         ),
         lines(
             "How requests end",
@@ -116,11 +116,12 @@ _ENGINES = Row(
             width=12,
             description="How long the last completion of one token took, asked on the engine's own host.",
         ),
-        table("What each was declared with", Query(CONFIGURATIONS), width=12),
+        table("What each was declared with", Query(CONFIGURATIONS), width=12, height=7),
         table(
             "Where each is",
             Query(worst(engines(metrics.ENGINE_PHASE), "service", "replica", "host", "phase")),
             width=12,
+            height=7,
         ),
     ),
 )

@@ -27,6 +27,7 @@ ALWAYS_EMPTY = {
 
 SOMETIMES_EMPTY = {
     "fleet: Firing pages: ": "no page fires while all is well",
+    "fleet: Firing tickets: ": "no ticket fires while all is well",
     "fleet: Engines of which nothing new is told: {{host}}": "there is none while all is well",
     "service: Parts of a replica that do not run: {{service}} {{replica}}": "there is none while all is well",
     "gpu: GPUs that need a reset or the like: {{host}} {{gpu}} {{wants}}": "only while a test simulates one",
