@@ -39,8 +39,8 @@ def _canary(title: str, histogram: str) -> Panel:
 _RUNS = Row(
     "What runs",
     (
-        table("Replicas up", Query(_UP, "Up"), width=12, height=6),
-        table("What each engine was declared with", Query(CONFIGURATIONS), width=12, height=6),
+        table("Replicas up", Query(_UP, "Up"), width=12, height=7),
+        table("What each engine was declared with", Query(CONFIGURATIONS), width=12, height=7),
         panel_of(alert("VersionSkew"), title="Configurations of a service (1: all alike)", width=12),
         panel_of(
             alert("ConfigDrift"),

@@ -120,7 +120,7 @@ def _panels(dashboard: Dashboard) -> Iterator[dict[str, Any]]:
         heading = {"id": next(numbers), "type": "row", "title": row.title, "collapsed": row.collapsed,
                    "gridPos": {"x": 0, "y": top, "w": _WIDTH, "h": 1}}  # fmt: skip
         top += 1
-        panels = [
+        panels: list[dict[str, Any]] = [
             {"id": next(numbers), "gridPos": place} | _panel(panel)
             for panel, place in zip(row.panels, _places(row.panels, top), strict=True)
         ]
