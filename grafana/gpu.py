@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from grafana.queries import alert, hosts, rate, total, worst
 from grafana.shared import runbooks
 from vllm_fleet.observe import metrics
@@ -51,7 +49,7 @@ def _activity(title: str, unit: str) -> Panel:
     return lines(f"{title}, mean of a host's", Query(_busy(unit, "host"), "{{host}}"), unit="percentunit", full=1)
 
 
-def _fault(name: str, title: str, unit: Unit = "short", names: Mapping[int, str] | None = None) -> Query:
+def _fault(name: str, title: str, unit: Unit = "short", names: dict[int, str] | None = None) -> Query:
     """What an alert watches as a column: the worst of each GPU."""
     each = alert(name)
     over = "max" if each.comparison == ">" else "min"
@@ -145,15 +143,16 @@ _WORK = Row(
             Query(total(rate(hosts(metrics.GPU_NVLINK_SENT)), "host"), "{{host}} sent"),
             Query(total(rate(hosts(metrics.GPU_NVLINK_RECEIVED)), "host"), "{{host}} received"),
             unit="Bps",
+            nothing="No NVLink",
         ),
         table(
             "A row a GPU, now",
             Query(_busy("sm", *_GPU), "SM", "percentunit"),
-            Query(_busy("tensor", *_GPU), "Tensor cores", "percentunit"),
+            Query(_busy("tensor", *_GPU), "Tensor", "percentunit"),
             Query(_busy("dram", *_GPU), "Bandwidth", "percentunit"),
             Query(_USED, "Memory", "percentunit"),
-            Query(_of_gpu(metrics.GPU_TEMPERATURE, 'sensor="gpu"'), "GPU temp.", "celsius"),
-            Query(_of_gpu(metrics.GPU_TEMPERATURE, 'sensor="memory"'), "Memory temp.", "celsius"),
+            Query(_of_gpu(metrics.GPU_TEMPERATURE, 'sensor="gpu"'), "GPU temp", "celsius"),
+            Query(_of_gpu(metrics.GPU_TEMPERATURE, 'sensor="memory"'), "Mem temp", "celsius"),
             Query(_of_gpu(metrics.GPU_POWER), "Power", "watt"),
             width=12,
             height=10,

@@ -11,7 +11,7 @@ from typing import Any, get_args
 from vllm_fleet.observe import metrics
 from vllm_fleet.observe.alerts import Alert
 from vllm_fleet.observe.alerts.subjects import Dashboard as Name
-from vllm_fleet.observe.panel import Dashboard, Levels, Panel, Query, Unit
+from vllm_fleet.observe.panel import OK, Dashboard, Levels, Panel, Query, Unit
 
 NAMES: tuple[Name, ...] = get_args(Name)
 SCHEMA_VERSION = 41
@@ -272,7 +272,6 @@ def _heatmap(panel: Panel) -> dict[str, Any]:
 
 # What labels are called as columns of tables, which have them first, in this order.
 _LABELS = {
-    "severity": "Severity",
     "alertname": "Alert",
     metrics.SERVICE: "Service",
     metrics.REPLICA: "Replica",
@@ -331,6 +330,8 @@ def _column(query: Query) -> dict[str, Any]:
         names = {str(value): {"text": name} for value, name in query.names.items()}
         properties.append({"id": "mappings", "value": [{"type": "value", "options": names}, *_NO_CELL]})
     if query.levels:
-        properties.append({"id": "thresholds", "value": _thresholds(query.levels)})
+        # only what is bad has a colour, so that it is seen among many
+        levels = tuple((value, colour if colour != OK else "transparent") for value, colour in query.levels)
+        properties.append({"id": "thresholds", "value": _thresholds(levels)})
         properties.append({"id": "custom.cellOptions", "value": {"type": "color-background", "mode": "basic"}})
     return {"matcher": {"id": "byName", "options": query.legend}, "properties": properties}
