@@ -51,6 +51,7 @@ _KV_CACHE = Row(
             title="Tokens found at the start, of those planned",
             legend=_ENGINE,
             unit="percentunit",
+            nothing="None were planned",
         ),
         panel_of(alert("Preemptions"), title="Preemptions a request", legend=_ENGINE, unit="percentunit"),
         lines(

@@ -25,6 +25,7 @@ from grafana.shared import (
 from vllm_fleet.observe import metrics
 from vllm_fleet.observe.panel import (
     Dashboard,
+    Panel,
     Query,
     Row,
     above,
@@ -42,6 +43,18 @@ _TICKETS = f'{metrics.ALERTS}{{alertstate="firing", severity="ticket"}}'
 _ANSWERS = of_service(RESPONSES)
 _KV_CACHE = alert("KvCacheHigh"), alert("KvCacheSaturated")
 _PREEMPTIONS = alert("Preemptions")
+
+
+def _firing(title: str, alerts: str, nothing: str) -> Panel:
+    return table(
+        title,
+        Query(worst(alerts, "alertname", "service", "host", "gpu")),
+        width=12,
+        height=7,
+        description="What each means and what to do: docs/runbooks/README.md",
+        nothing=nothing,
+    )
+
 
 _NOW = Row(
     "Is anybody being woken?",
@@ -64,14 +77,8 @@ _NOW = Row(
             width=6,
             height=4,
         ),
-        table(
-            "Firing pages",
-            Query(worst(_PAGES, "alertname", "service", "replica", "host", "unit")),
-            width=24,
-            height=5,
-            description="What each means and what to do: docs/runbooks/README.md",
-            nothing="No page fires",
-        ),
+        _firing("Firing pages", _PAGES, "No page fires"),
+        _firing("Firing tickets", _TICKETS, "No ticket fires"),
     ),
 )
 
@@ -99,12 +106,13 @@ _SERVICES = Row(
             Query(total(engines(metrics.REQUESTS_WAITING), "service"), "Waiting"),
             Query(
                 worst(query_of(_PREEMPTIONS).expression, "service"),
-                "Preemptions a request",
+                "Preemptions",
                 "percentunit",
                 levels_of(_PREEMPTIONS),
             ),
             width=24,
             height=7,
+            description="Preemptions: a finished request's, in 10 minutes.",
         ),
     ),
 )
@@ -121,7 +129,7 @@ _HOSTS = Row(
             Query(total(hosts(metrics.GPU_POWER), "host"), "Power", "watt"),
             Query(
                 worst(query_of(alert("GpuThermalThrottle")).expression, "host"),
-                "Held down by heat",
+                "Held by heat",
                 "percentunit",
                 levels_of(alert("GpuThermalThrottle")),
             ),
@@ -139,7 +147,7 @@ _TRAFFIC = Row(
         lines(
             "Tokens generated",
             Query(total(rate(engines(metrics.GENERATION_TOKENS)), "service"), "{{service}}"),
-            unit="si:tok/s",
+            unit="count:tok/s",
             width=12,
         ),
     ),

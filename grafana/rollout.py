@@ -32,14 +32,15 @@ def _canary(title: str, histogram: str) -> Panel:
         quantile(0.95, histogram, "service", matchers=(f'{metrics.TRACK}="{track}"',))
         for track in ("canary", metrics.STABLE)
     )
-    return lines(title, Query(f"{canary} / {stable}", "{{service}}"), unit="percentunit", width=12, nothing="No canary")
+    ratio = Query(f"{canary} / {stable}", "{{service}}")
+    return lines(title, ratio, unit="percentunit", width=12, height=5, nothing="No canary")
 
 
 _RUNS = Row(
     "What runs",
     (
-        table("Replicas up", Query(_UP, "Up"), width=12, height=6),
-        table("What each engine was declared with", Query(CONFIGURATIONS), width=12, height=6),
+        table("Replicas up", Query(_UP, "Up"), width=12, height=7),
+        table("What each engine was declared with", Query(CONFIGURATIONS), width=12, height=7),
         panel_of(alert("VersionSkew"), title="Configurations of a service (1: all alike)", width=12),
         panel_of(
             alert("ConfigDrift"),
@@ -56,7 +57,7 @@ _SIDE_BY_SIDE = Row(
         _beside("Time to first token p95", quantile(0.95, metrics.TTFT, *_ALIKE), unit="s"),
         _beside("Between tokens p95", quantile(0.95, metrics.ITL, *_ALIKE), unit="s"),
         _beside("5xx of engines", f"({_FAILED} or 0 * {_ANSWERS}) / {_ANSWERS}", unit="percentunit"),
-        _beside("Tokens generated a replica", f"{_counted(metrics.GENERATION_TOKENS)} / {_UP}", unit="si:tok/s"),
+        _beside("Tokens generated a replica", f"{_counted(metrics.GENERATION_TOKENS)} / {_UP}", unit="count:tok/s"),
         _beside(
             "Tokens an answer (mean)",
             mean(metrics.OUTPUT_LENGTH, *_ALIKE),

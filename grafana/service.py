@@ -5,7 +5,7 @@ from __future__ import annotations
 from grafana.queries import alert, buckets, engines, mean, quantile, rate, total, worst
 from grafana.shared import CONFIGURATIONS, ENGINES_UP, FAILED, RESPONSES, US_OR_THE_MODEL, runbooks
 from vllm_fleet.observe import metrics
-from vllm_fleet.observe.panel import Dashboard, Panel, Query, Row, Unit, heatmap, lines, number, panel_of, table
+from vllm_fleet.observe.panel import Dashboard, Panel, Query, Row, Unit, below, heatmap, lines, number, panel_of, table
 
 _ENGINE = ("service", "replica", "host")
 _NAME = "{{service}} {{replica}} on {{host}}"
@@ -34,7 +34,7 @@ _NOW = Row(
         _now("5xx", f"{total(FAILED)} / {total(RESPONSES)}", unit="percentunit"),
         _now("TTFT p95", quantile(0.95, metrics.TTFT), unit="s"),
         _now("ITL p95", quantile(0.95, metrics.ITL), unit="s"),
-        _now("Tokens generated", total(rate(engines(metrics.GENERATION_TOKENS))), unit="si:tok/s"),
+        _now("Tokens generated", total(rate(engines(metrics.GENERATION_TOKENS))), unit="count:tok/s"),
     ),
 )
 
@@ -64,22 +64,28 @@ _LATENCY = Row(
 _LOAD = Row(
     "Load",
     (
-        lines("Requests by status", Query(total(RESPONSES, "proxy", "code"), "{{proxy}} {{code}}"), unit="reqps"),
+        lines(
+            "Requests by status",
+            Query(f"{total(RESPONSES, 'proxy', 'code')} > 0", "{{proxy}} {{code}}"),
+            unit="reqps",
+            nothing="No requests",
+        ),
         lines("Running", Query(total(engines(metrics.REQUESTS_RUNNING), *_ENGINE), _NAME)),
         lines("Waiting", Query(total(engines(metrics.REQUESTS_WAITING), *_ENGINE), _NAME)),
         lines(
             "Tokens",
             Query(total(rate(engines(metrics.PROMPT_TOKENS)), "service"), "{{service}} prompts"),
             Query(total(rate(engines(metrics.GENERATION_TOKENS)), "service"), "{{service}} generated"),
-            unit="si:tok/s",
+            unit="count:tok/s",
         ),
         lines(
             "How requests end",
             Query(
-                total(rate(engines(metrics.REQUESTS_FINISHED)), "service", "finished_reason"),
+                f"{total(rate(engines(metrics.REQUESTS_FINISHED)), 'service', 'finished_reason')} > 0",
                 "{{service}} {{finished_reason}}",
             ),
             unit="reqps",
+            nothing="None ends",
             description="`abort` stays 0 although clients leave (measured, vLLM 0.32): the next panel tells.",
         ),
         panel_of(alert("ClientAborts"), title="Left by their clients", unit="percentunit"),
@@ -89,6 +95,21 @@ _LOAD = Row(
 _ENGINES = Row(
     "Engines",
     (
+        table(
+            "A row an engine",
+            Query(worst(engines(metrics.ENGINE_PHASE), *_ENGINE, "phase")),
+            Query(worst(ENGINES_UP, *_ENGINE), "Up", levels=below(1), names={0: "down", 1: "up"}),
+            Query(
+                worst(engines(metrics.PROBE_SUCCESS), *_ENGINE),
+                "Probe",
+                levels=below(1),
+                names={0: "fails", 1: "answered"},
+            ),
+            Query(worst(engines(metrics.PROBE_SECONDS), *_ENGINE), "Probe took", "s"),
+            width=12,
+            height=7,
+        ),
+        table("What each was declared with", Query(CONFIGURATIONS), width=12, height=7),
         panel_of(alert("VllmDown"), alert("VllmLoadingTooLong"), title="Up", legend=_NAME),
         panel_of(alert("GatewayDown"), title="Gateways up"),
         panel_of(
@@ -115,12 +136,6 @@ _ENGINES = Row(
             unit="s",
             width=12,
             description="How long the last completion of one token took, asked on the engine's own host.",
-        ),
-        table("What each was declared with", Query(CONFIGURATIONS), width=12),
-        table(
-            "Where each is",
-            Query(worst(engines(metrics.ENGINE_PHASE), "service", "replica", "host", "phase")),
-            width=12,
         ),
     ),
 )

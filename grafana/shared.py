@@ -25,20 +25,21 @@ US_OR_THE_MODEL = Row(
     (
         lines(
             "5xx, by who answered so",
-            Query(f"clamp_min({total(FAILED)} - {total(_FAILED_BY_ENGINES)}, 0)", "gateway: no engine in time"),
-            Query(total(_FAILED_BY_ENGINES, "proxy"), "engines of {{proxy}}"),
+            Query(f"clamp_min({total(FAILED)} - {total(_FAILED_BY_ENGINES)}, 0)", "the gateway"),
+            Query(total(_FAILED_BY_ENGINES, "proxy"), "{{proxy}}'s engines"),
             unit="reqps",
-            description="What a backend answered and none of its servers did is the gateway's own.",
+            description="The gateway's: what a backend answered and none of its servers did, for none was free.",
         ),
         lines(
             "Where a request's time goes (mean)",
-            Query(worst(gateway(metrics.BACKEND_QUEUE_TIME)), "gateway: no engine is free"),
-            Query(mean(metrics.QUEUE_TIME), "engine's queue: too much at once, or no room in the KV cache"),
-            Query(mean(metrics.PREFILL_TIME), "prefill: long prompts"),
-            Query(mean(metrics.DECODE_TIME), "decode: long answers, large batches"),
+            Query(worst(gateway(metrics.BACKEND_QUEUE_TIME)), "gateway"),
+            Query(mean(metrics.QUEUE_TIME), "engine's queue"),
+            Query(mean(metrics.PREFILL_TIME), "prefill"),
+            Query(mean(metrics.DECODE_TIME), "decode"),
             unit="s",
             stacked=True,
-            description="Prefill and decode are the model's work; what a request waits for before them is ours.",
+            description="Ours: gateway (no engine is free), engine's queue (too much at once, a full KV cache). "
+            "The model's: prefill (long prompts), decode (long answers, large batches).",
         ),
         number(
             "Behind the engines",

@@ -19,6 +19,7 @@ _SECONDS = 150
 ALWAYS_EMPTY = {
     "gpu: Memory by unit: {{host}} {{unit}}": "nothing runs on simulated GPUs",
     "gpu: Memory that no engine holds: {{host}} {{gpu}} {{unit}}": "nothing runs on simulated GPUs",
+    "gpu: A row a GPU: No engine's": "nothing runs on simulated GPUs",
     "gpu: Disk free where models are: {{host}} {{mountpoint}}": "the lab's hosts run on overlays, which are not shown",
     "rollout: Time to first token p95, of stable: {{service}}": "the lab has no canary",
     "rollout: Between tokens p95, of stable: {{service}}": "the lab has no canary",
@@ -27,8 +28,14 @@ ALWAYS_EMPTY = {
 
 SOMETIMES_EMPTY = {
     "fleet: Firing pages: ": "no page fires while all is well",
+    "fleet: Firing tickets: ": "no ticket fires while all is well",
     "fleet: Engines of which nothing new is told: {{host}}": "there is none while all is well",
     "service: Parts of a replica that do not run: {{service}} {{replica}}": "there is none while all is well",
+    "gpu: A row a GPU: Alerts": "none fires while all is well",
+    "gpu: A row a GPU: Asks for": "only while a test simulates one",
+    "gpu: A row a GPU: Fatal XID": "only after a test that simulated one",
+    "gpu: A row a GPU: App's XID": "only after a test that simulated one",
+    "gpu: Clocks held down, by reason: {{host}} {{reason}}": "only while a test simulates a reason",
     "gpu: GPUs that need a reset or the like: {{host}} {{gpu}} {{wants}}": "only while a test simulates one",
     "gpu: Since the last fatal XID: {{host}} {{gpu}}: {{xid}}": "only after a test that simulated one",
     "gpu: Since the last process's XID: {{host}} {{gpu}}: {{xid}}": "only after a test that simulated one",

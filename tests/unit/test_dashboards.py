@@ -19,7 +19,7 @@ from vllm_fleet.engine.contract import metrics as exposed
 from vllm_fleet.observe import metrics
 from vllm_fleet.observe.alerts import ALERTS, Alert
 from vllm_fleet.observe.grafana import NAMES, dashboard_json, dashboard_path, uid
-from vllm_fleet.observe.panel import Dashboard, Panel, Query, levels_of, panel_of
+from vllm_fleet.observe.panel import Dashboard, Panel, Query, Row, levels_of, lines, panel_of
 from vllm_fleet.payload.nvml_exporter.families import FAMILIES
 
 QUERIES = list(queries())
@@ -98,7 +98,13 @@ def test_its_runbook_row_names_the_pages_of_its_alerts(dashboard: Dashboard) -> 
 @each_dashboard
 def test_panels_do_not_overlap_and_numbers_are_unique(dashboard: Dashboard) -> None:
     panels = dashboard_json(dashboard)["panels"]
-    assert len({panel["id"] for panel in panels}) == len(panels)
+    within = [each for panel in panels for each in panel.get("panels", [])]
+    assert len({panel["id"] for panel in (*panels, *within)}) == len(panels) + len(within)
+    no_overlap(panels)
+    no_overlap(within)
+
+
+def no_overlap(panels: list[dict[str, Any]]) -> None:
     cells: set[tuple[int, int]] = set()
     for panel in panels:
         place = panel["gridPos"]
@@ -106,6 +112,25 @@ def test_panels_do_not_overlap_and_numbers_are_unique(dashboard: Dashboard) -> N
         own = {(x + place["x"], y + place["y"]) for x in range(place["w"]) for y in range(place["h"])}
         assert not own & cells, panel["title"]
         cells |= own
+
+
+def test_a_collapsed_row_holds_its_panels_and_takes_one_line() -> None:
+    panels = (lines("a", width=24), lines("b"))
+    document = dashboard_json(Dashboard("fleet", "t", "q", (Row("r", panels, collapsed=True), Row("s", panels))))
+    first, second, *rest = document["panels"]
+    assert [panel["title"] for panel in first["panels"]] == ["a", "b"]
+    assert [panel["gridPos"]["y"] for panel in (first, *first["panels"], second)] == [0, 1, 9, 1]
+    assert (second["panels"], [panel["title"] for panel in rest]) == ([], ["a", "b"])
+
+
+@each_dashboard
+def test_labels_of_tables_have_titles(dashboard: Dashboard) -> None:
+    for panel in dashboard_json(dashboard)["panels"]:
+        if panel["type"] == "table":
+            titles = panel["transformations"][1]["options"]["renameByName"]
+            for target in panel["targets"]:
+                labels = re.findall(r"by \(([^)]*)\)", target["expr"])[0].split(", ")
+                assert set(labels) - {"le"} <= titles.keys(), target["expr"]
 
 
 @pytest.mark.parametrize("name", ["fleet", "service"])
@@ -149,6 +174,7 @@ def test_thresholds_have_the_colour_of_their_severity() -> None:
     )  # fmt: skip
     assert levels_of(alert("ModelDiskFilling")) == ((None, "orange"), (0.1, "green"))
     assert levels_of(alert("HostDown"))[0] == (None, "red")
+    assert levels_of(alert("GpuMemoryFault"))[1][0] > 0, "none is not too many"
 
 
 def test_alerts_on_one_quantity_share_a_line() -> None:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
+from itertools import count
 from string import ascii_uppercase
 from typing import Any, get_args
 
 from vllm_fleet.observe import metrics
 from vllm_fleet.observe.alerts import Alert
 from vllm_fleet.observe.alerts.subjects import Dashboard as Name
-from vllm_fleet.observe.panel import Dashboard, Levels, Panel, Query, Unit
+from vllm_fleet.observe.panel import OK, Dashboard, Levels, Panel, Query, Unit
 
 NAMES: tuple[Name, ...] = get_args(Name)
 SCHEMA_VERSION = 41
@@ -113,21 +114,32 @@ def _pages() -> dict[str, Any]:
 
 
 def _panels(dashboard: Dashboard) -> Iterator[dict[str, Any]]:
-    """All panels in Grafana's order: each row's heading, then its panels, placed from left to right."""
-    number, top = 0, 0
+    """All panels in Grafana's order: each row's heading, then its panels, or with them in it where it is collapsed."""
+    numbers, top = count(1), 0
     for row in dashboard.rows:
-        number += 1
-        yield {"id": number, "type": "row", "title": row.title, "collapsed": False, "panels": [],
-               "gridPos": {"x": 0, "y": top, "w": _WIDTH, "h": 1}}  # fmt: skip
-        left, top, height = 0, top + 1, 0
-        for panel in row.panels:
-            if left + panel.width > _WIDTH:
-                left, top, height = 0, top + height, 0
-            number += 1
-            place = {"x": left, "y": top, "w": panel.width, "h": panel.height}
-            yield {"id": number, "gridPos": place} | _panel(panel)
-            left, height = left + panel.width, max(height, panel.height)
-        top += height
+        heading = {"id": next(numbers), "type": "row", "title": row.title, "collapsed": row.collapsed,
+                   "gridPos": {"x": 0, "y": top, "w": _WIDTH, "h": 1}}  # fmt: skip
+        top += 1
+        panels: list[dict[str, Any]] = [
+            {"id": next(numbers), "gridPos": place} | _panel(panel)
+            for panel, place in zip(row.panels, _places(row.panels, top), strict=True)
+        ]
+        if row.collapsed:
+            yield heading | {"panels": panels}
+            continue
+        yield heading | {"panels": []}
+        yield from panels
+        top = max(panel["gridPos"]["y"] + panel["gridPos"]["h"] for panel in panels)
+
+
+def _places(panels: Sequence[Panel], top: int) -> Iterator[dict[str, int]]:
+    """From left to right, then below."""
+    left = height = 0
+    for panel in panels:
+        if left + panel.width > _WIDTH:
+            left, top, height = 0, top + height, 0
+        yield {"x": left, "y": top, "w": panel.width, "h": panel.height}
+        left, height = left + panel.width, max(height, panel.height)
 
 
 def _panel(panel: Panel) -> dict[str, Any]:
@@ -166,12 +178,9 @@ def _target(panel: Panel, letter: str, query: Query) -> dict[str, Any]:
 
 def _defaults(panel: Panel, **more: Any) -> dict[str, Any]:
     """What holds for all of a panel's values."""
-    names = {str(value): {"text": name, "index": index} for index, (value, name) in enumerate(panel.names.items())}
-    mappings = [{"type": "value", "options": names}] if names else []
     return {
         "unit": panel.unit,
         **({"min": 0, "max": panel.full} if panel.full is not None else {}),
-        "mappings": mappings,
         "thresholds": _thresholds(panel.levels),
         **({"noValue": panel.nothing} if panel.nothing else {}),
         **more,
@@ -183,7 +192,15 @@ def _thresholds(levels: Levels) -> dict[str, Any]:
 
 
 # Of the axis: nothing at all would be drawn up to 100, and 10000 %.
-_AT_LEAST: dict[Unit, float] = {"short": 1, "percentunit": 0.1}
+_AT_LEAST: dict[Unit, float] = {
+    "short": 1,
+    "percentunit": 0.1,
+    "s": 0.01,
+    "reqps": 0.1,
+    "count:tok/s": 1,
+    "bytes": 2**20,
+    "Bps": 1000,
+}
 
 
 def _timeseries(panel: Panel) -> dict[str, Any]:
@@ -192,7 +209,7 @@ def _timeseries(panel: Panel) -> dict[str, Any]:
     custom = {
         "drawStyle": "line",
         "lineWidth": 1,
-        "fillOpacity": 30 if panel.stacked else 5,
+        "fillOpacity": 30 if panel.stacked else 0,
         "showPoints": "never",
         "spanNulls": False,
         "axisSoftMin": 0,
@@ -201,27 +218,35 @@ def _timeseries(panel: Panel) -> dict[str, Any]:
         "thresholdsStyle": {"mode": "dashed" if thresholds else "off"},
     }
     defaults = _defaults(panel, color={"mode": "palette-classic"}, custom=custom)
-    legend = {
-        "displayMode": "table",
-        "placement": "bottom",
-        "showLegend": True,
-        "calcs": ["lastNotNull", "max"],
-        "sortBy": "Last *",
-        "sortDesc": True,
-    }
+    legend = {"displayMode": "list", "placement": "bottom", "showLegend": True, "calcs": []}
     return {
         "fieldConfig": {"defaults": defaults, "overrides": []},
         "options": {"legend": legend, "tooltip": {"mode": "multi", "sort": "desc"}},
     }
 
 
+def _dash(match: str, **more: str) -> dict[str, Any]:
+    return {"type": "special", "options": {"match": match, "result": {"text": "-", **more}}}
+
+
+# else a cell has the colour of the lowest level
+_NO_CELL = [_dash(match, color="transparent") for match in ("null+nan", "empty")]
+# of values: more are read from top to bottom, a line each, whose names would be unreadably small
+_BESIDE = 3
+_LIST = {"orientation": "horizontal", "text": {"titleSize": 15, "valueSize": 20}}
+
+
 def _stat(panel: Panel) -> dict[str, Any]:
     return {
-        "fieldConfig": {"defaults": _defaults(panel, color={"mode": "thresholds"}), "overrides": []},
+        "fieldConfig": {
+            "defaults": _defaults(panel, color={"mode": "thresholds"}, mappings=[_dash("null+nan")]),
+            "overrides": [],
+        },
         "options": {
             "colorMode": "background" if len(panel.levels) > 1 else "value",
             "graphMode": "none",
             "justifyMode": "auto",
+            **(_LIST if len(panel.queries) > _BESIDE else {}),
             "textMode": "auto",
             "reduceOptions": {"calcs": ["lastNotNull"], "fields": "", "values": False},
         },
@@ -245,42 +270,68 @@ def _heatmap(panel: Panel) -> dict[str, Any]:
     }
 
 
+# What labels are called as columns of tables, which have them first, in this order.
+_LABELS = {
+    "alertname": "Alert",
+    metrics.SERVICE: "Service",
+    metrics.REPLICA: "Replica",
+    "rank": "Rank",
+    metrics.HOST: "Host",
+    metrics.GPU: "GPU",
+    "xid": "XID",
+    "phase": "Phase",
+    metrics.TRACK: "Track",
+    metrics.CONFIGURATION: "Configuration",
+    "vllm_version": "vLLM",
+    "name": "Model",
+    "driver": "Driver",
+    "serial": "Serial",
+    "pci": "PCI",
+}
+
+
 def _table(panel: Panel) -> dict[str, Any]:
-    """The queries' results side by side, joined by the labels they share; a column a query and a label."""
+    """The queries' results side by side, joined by the labels they share; a column a label, then one a query."""
     lettered = _lettered(panel.queries)
     named = {("Value" if len(lettered) == 1 else f"Value #{letter}"): query for letter, query in lettered}
-    columns = {name: query for name, query in named.items() if query.legend}
+    titles = _LABELS | {name: query.legend for name, query in named.items() if query.legend}
     hidden = {"Time": True} | {name: True for name, query in named.items() if not query.legend}
+    # a column has 150 px else, and the last ones are out of sight
+    custom = {"minWidth": 60}
     return {
         "fieldConfig": {
-            "defaults": _defaults(panel, color={"mode": "thresholds"}, custom={"filterable": True}),
-            "overrides": [_column(query) for query in columns.values() if query.unit or query.levels],
+            "defaults": _defaults(panel, color={"mode": "thresholds"}, mappings=_NO_CELL, custom=custom),
+            "overrides": [_column(query) for query in panel.queries if query.unit or query.levels or query.names],
         },
-        "options": {"showHeader": True, "cellHeight": "sm"},
+        "options": {
+            "showHeader": True,
+            "cellHeight": "sm",
+            **({"sortBy": [{"displayName": panel.first, "desc": True}]} if panel.first else {}),
+        },
         "transformations": [
             {"id": "merge", "options": {}},
             {
                 "id": "organize",
                 "options": {
                     "excludeByName": hidden,
-                    "indexByName": {},
-                    "renameByName": {name: query.legend for name, query in columns.items()},
+                    "indexByName": {name: index for index, name in enumerate(titles)},
+                    "renameByName": titles,
                 },
             },
         ],
     }
 
 
-# else it has the colour of the lowest level
-_NO_VALUE = {"type": "special", "options": {"match": "null+nan", "result": {"text": "-", "color": "transparent"}}}
-
-
 def _column(query: Query) -> dict[str, Any]:
     properties: list[dict[str, Any]] = []
     if query.unit:
         properties.append({"id": "unit", "value": query.unit})
+    if query.names:
+        names = {str(value): {"text": name} for value, name in query.names.items()}
+        properties.append({"id": "mappings", "value": [{"type": "value", "options": names}, *_NO_CELL]})
     if query.levels:
-        properties.append({"id": "thresholds", "value": _thresholds(query.levels)})
-        properties.append({"id": "mappings", "value": [_NO_VALUE]})
+        # only what is bad has a colour, so that it is seen among many
+        levels = tuple((value, colour if colour != OK else "transparent") for value, colour in query.levels)
+        properties.append({"id": "thresholds", "value": _thresholds(levels)})
         properties.append({"id": "custom.cellOptions", "value": {"type": "color-background", "mode": "basic"}})
     return {"matcher": {"id": "byName", "options": query.legend}, "properties": properties}

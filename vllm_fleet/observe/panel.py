@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Literal, TypedDict, Unpack
 
 from vllm_fleet.observe import metrics
@@ -12,7 +13,9 @@ from vllm_fleet.observe.alerts.subjects import Dashboard as Name
 Kind = Literal["timeseries", "stat", "table", "heatmap", "text"]
 """Grafana's panel types that are used."""
 
-Unit = Literal["short", "s", "percentunit", "bytes", "Bps", "reqps", "celsius", "watt", "si:tok/s", "dateTimeFromNow"]
+Unit = Literal[
+    "short", "s", "percentunit", "bytes", "Bps", "reqps", "celsius", "watt", "count:tok/s", "dateTimeFromNow"
+]
 """Grafana's names; all values are in Prometheus' base units, `percentunit` is 0 to 1."""
 
 OK, TICKET, PAGE = "green", "orange", "red"
@@ -37,6 +40,8 @@ class Query:
     """Of a table's column; None is the panel's."""
     levels: Levels = ()
     """Of a table's column, whose cells are then coloured."""
+    names: Mapping[int, str] | None = None
+    """Of a table's column: what a number is called that stands for something."""
     alert: Alert | None = None
     """Whose query it is."""
 
@@ -53,10 +58,10 @@ class Look(TypedDict, total=False):
     full: float
     """The value at the upper edge, where there is a natural one."""
     description: str
-    names: dict[int, str]
-    """What a number is called that stands for something."""
     nothing: str
     """What no data means, where that is not a fault."""
+    first: str
+    """The column by which a table is sorted, the largest at the top."""
 
 
 @dataclass(frozen=True)
@@ -73,8 +78,8 @@ class Panel:
     stacked: bool = False
     full: float | None = None
     description: str = ""
-    names: dict[int, str] = field(default_factory=dict)
     nothing: str = ""
+    first: str = ""
     text: str = ""
 
 
@@ -84,6 +89,8 @@ class Row:
 
     title: str
     panels: tuple[Panel, ...]
+    collapsed: bool = False
+    """Whether one must open it to see them, for what is looked at seldom."""
 
 
 @dataclass(frozen=True)
@@ -139,7 +146,7 @@ def levels_of(*alerts: Alert) -> Levels:
         return below(first.threshold, _COLOURS[first.severity])
     if first.comparison == "==" and first.threshold == 0:
         return below(_MORE_THAN_NONE, _COLOURS[first.severity])
-    return (*PLAIN, *sorted({(alert.threshold, _COLOURS[alert.severity]) for alert in alerts}))
+    return (*PLAIN, *sorted({(alert.threshold or _MORE_THAN_NONE, _COLOURS[alert.severity]) for alert in alerts}))
 
 
 def query_of(alert: Alert, legend: str = "") -> Query:

@@ -4,7 +4,7 @@ import {
   type ReduceDataOptions,
   type VizOrientation,
 } from '@grafana/data';
-import type { PercentChangeColorMode } from '@grafana/schema';
+import type { PercentChangeColorMode, VizTextDisplayOptions } from '@grafana/schema';
 import {
   BigValue,
   type BigValueColorMode,
@@ -25,6 +25,7 @@ interface StatOptions {
   textMode: BigValueTextMode;
   orientation: VizOrientation;
   wideLayout: boolean;
+  text?: VizTextDisplayOptions;
   percentChangeColorMode?: PercentChangeColorMode;
   reduceOptions: ReduceDataOptions;
 }
@@ -56,6 +57,7 @@ export function StatPanel(props: PanelProps) {
           graphMode={options.graphMode}
           justifyMode={options.justifyMode}
           textMode={options.textMode}
+          text={options.text}
           alignmentFactors={alignmentFactors}
           disableWideLayout={!options.wideLayout}
           theme={theme}

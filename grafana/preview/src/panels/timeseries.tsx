@@ -1,5 +1,7 @@
+import { type DataFrame, FieldType } from '@grafana/data';
 import type { VizLegendOptions } from '@grafana/schema';
 import { TimeSeries } from '@grafana/ui';
+import { useMemo } from 'react';
 import { OPTIONS } from '../grafana/defaults';
 import type { PanelProps } from './props';
 
@@ -7,7 +9,7 @@ export function TimeSeriesPanel({ panel, frames, range, width, height }: PanelPr
   const legend = { ...OPTIONS.timeseries.legend, ...(panel.options?.legend as object) } as unknown as VizLegendOptions;
   return (
     <TimeSeries
-      frames={frames}
+      frames={useMemo(() => frames.map(withGaps), [frames])}
       width={width}
       height={height}
       timeRange={range}
@@ -16,4 +18,14 @@ export function TimeSeriesPanel({ panel, frames, range, width, height }: PanelPr
       options={panel.options}
     />
   );
+}
+
+/** What is not finite is not drawn, as Grafana's own panel has it; uPlot would find no scale. */
+function withGaps(frame: DataFrame): DataFrame {
+  const fields = frame.fields.map((field) =>
+    field.type === FieldType.number
+      ? { ...field, values: field.values.map((value) => (Number.isFinite(value) ? value : null)) }
+      : field,
+  );
+  return { ...frame, fields };
 }
