@@ -20,6 +20,7 @@ ALWAYS_EMPTY = {
     "gpu: Memory by unit: {{host}} {{unit}}": "nothing runs on simulated GPUs",
     "gpu: Memory that no engine holds: {{host}} {{gpu}} {{unit}}": "nothing runs on simulated GPUs",
     "gpu: A row a GPU: No engine's": "nothing runs on simulated GPUs",
+    "capacity: Tokens found at the start, of those planned: {{service}} {{replica}} on {{host}}": "no plan on CPU",
     "gpu: Disk free where models are: {{host}} {{mountpoint}}": "the lab's hosts run on overlays, which are not shown",
     "rollout: Time to first token p95, of stable: {{service}}": "the lab has no canary",
     "rollout: Between tokens p95, of stable: {{service}}": "the lab has no canary",
