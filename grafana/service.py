@@ -5,15 +5,30 @@ from __future__ import annotations
 from grafana.queries import alert, buckets, engines, mean, quantile, rate, total, worst
 from grafana.shared import CONFIGURATIONS, ENGINES_UP, FAILED, RESPONSES, US_OR_THE_MODEL, runbooks
 from vllm_fleet.observe import metrics
-from vllm_fleet.observe.panel import Dashboard, Panel, Query, Row, Unit, below, heatmap, lines, number, panel_of, table
+from vllm_fleet.observe.panel import (
+    PLAIN,
+    Dashboard,
+    Levels,
+    Panel,
+    Query,
+    Row,
+    Unit,
+    above,
+    below,
+    heatmap,
+    lines,
+    number,
+    panel_of,
+    table,
+)  # fmt: skip
 
 _ENGINE = ("service", "replica", "host")
 _NAME = "{{service}} {{replica}} on {{host}}"
 _UNIT = "{{name}} on {{host}}"
 
 
-def _now(title: str, expression: str, unit: Unit = "short") -> Panel:
-    return number(title, Query(expression), unit=unit, width=4, height=4)
+def _now(title: str, expression: str, unit: Unit = "short", levels: Levels = PLAIN) -> Panel:
+    return number(title, Query(expression), unit=unit, width=4, height=4, levels=levels)
 
 
 def _quantiles(title: str, histogram: str) -> Panel:
@@ -31,7 +46,8 @@ _NOW = Row(
     (
         _now("Replicas up", total(ENGINES_UP)),
         _now("Requests", total(RESPONSES), unit="reqps"),
-        _now("5xx", f"{total(FAILED)} / {total(RESPONSES)}", unit="percentunit"),
+        # what the default objective allows, and what would be its fast burn
+        _now("5xx", f"{total(FAILED)} / {total(RESPONSES)}", unit="percentunit", levels=above(0.001, 0.0144)),
         _now("TTFT p95", quantile(0.95, metrics.TTFT), unit="s"),
         _now("ITL p95", quantile(0.95, metrics.ITL), unit="s"),
         _now("Tokens generated", total(rate(engines(metrics.GENERATION_TOKENS))), unit="count:tok/s"),
