@@ -6,6 +6,8 @@ import pytest
 
 from tests.lab.conftest import Traffic, wait_until
 from tests.lab.pair import HOSTS, RECOVERY_SECONDS, Pair
+from vllm_fleet.engine.release import configuration, release_id
+from vllm_fleet.observe.targets import targets
 
 pytestmark = pytest.mark.lab
 
@@ -29,5 +31,6 @@ def test_after_a_reboot_all_comes_back_alone(lab, host):
     assert lab.ssh(host, BOOT) != boot
     units = "vllm-chat vllm-pair docker vllm-fleet-firewall prometheus-node-exporter"
     assert lab.ssh(host, f"systemctl is-active {units}").split() == ["active"] * 5
-    targets = {one.service.name for one in lab.placements if one.host.name == host and one.head} | {"node"}
-    wait_until(lambda: len(lab.query(f'up{{host="{host}"}} == 1')) == len(targets), 90, "Prometheus sees its targets")
+    every = targets(lab.fleet, lab.placements, release_id, configuration)
+    here = [target for target in every if target.labels["host"] == host]
+    wait_until(lambda: len(lab.query(f'up{{host="{host}"}} == 1')) == len(here), 90, "Prometheus sees its targets")
