@@ -11,8 +11,8 @@ def test_a_failed_deploy_leaves_the_last_good_release_serving(lab, changed):
     current = "readlink /etc/vllm-fleet/engines/batch/current"
     before = lab.ssh("gpu-2", current)
     # only the engine itself can tell that its host has no such file
-    template = '{**_on_cpu, "options": {**_on_cpu["options"], "chat-template": "/nowhere.jinja"}}'
-    project = changed("port=8100,\n                **_on_cpu,", f"port=8100,\n                **{template},")
+    queue = '"max-num-queued-reqs": 80'
+    project = changed(queue, f'{queue}, "chat-template": "/nowhere.jinja"')
     code, said = deploy(project, "--limit", "gpu-2")
     assert code == 1
     assert "batch: not ready: " in said
